@@ -1,0 +1,57 @@
+//! What a process is told by its environment.
+
+use std::env;
+use std::time::Duration;
+
+/// Shorter than the 30 s that Kubernetes gives by default.
+const DEFAULT_GRACE: Duration = Duration::from_secs(20);
+
+/// How a process reaches NATS and what it is called there.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Comma-separated servers (`NATS_URL`, default `nats://127.0.0.1:4222`).
+    pub nats_url: String,
+    /// The name that the server shows for this connection: the stage, mostly.
+    pub name: String,
+    /// How many tasks run at once (`STEMFLOW_CONCURRENCY`); the stage's own number if absent.
+    pub concurrency: Option<usize>,
+    /// How long a task may go on after SIGTERM before it is given back (`STEMFLOW_GRACE`).
+    pub grace: Duration,
+}
+
+/// A variable of the environment has a value that makes no sense.
+#[derive(Debug, thiserror::Error)]
+#[error("{variable} is `{value}`: {expected}")]
+pub struct ConfigError {
+    variable: &'static str,
+    value: String,
+    expected: &'static str,
+}
+
+impl Config {
+    /// Reads the environment once, for a process called `name`.
+    pub fn from_env(name: &str) -> Result<Self, ConfigError> {
+        let nats_url = env::var("NATS_URL").unwrap_or_else(|_| "nats://127.0.0.1:4222".to_owned());
+        let concurrency = match env::var("STEMFLOW_CONCURRENCY") {
+            Ok(value) => Some(positive("STEMFLOW_CONCURRENCY", value)?),
+            Err(_) => None,
+        };
+        let grace = match env::var("STEMFLOW_GRACE") {
+            Ok(value) => duration("STEMFLOW_GRACE", value)?,
+            Err(_) => DEFAULT_GRACE,
+        };
+        Ok(Self { grace, nats_url, name: name.to_owned(), concurrency })
+    }
+}
+
+fn positive(variable: &'static str, value: String) -> Result<usize, ConfigError> {
+    match value.parse() {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err(ConfigError { variable, value, expected: "a whole number of 1 or more is" }),
+    }
+}
+
+fn duration(variable: &'static str, value: String) -> Result<Duration, ConfigError> {
+    let expected = "a time such as 20s or 2m is";
+    humantime::parse_duration(&value).map_err(|_| ConfigError { variable, value, expected })
+}

@@ -1,0 +1,179 @@
+//! The streams, buckets and consumers that Stemflow lives in. Made by `stemflow init` and by the
+//! gateway when it starts, never by a stage; as often as one likes.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{AckPolicy, pull};
+use async_nats::jetstream::stream::{Config as StreamConfig, DiscardPolicy, RetentionPolicy};
+use async_nats::jetstream::{Context, kv, object_store};
+
+use crate::bus::{self, Bus, BusError, During};
+use crate::config::Config;
+use crate::graph::{Graph, StageSpec};
+use crate::names;
+use crate::object::Bucket;
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long a task or a fact is remembered, and with it that it may not be published again.
+const CONTROL_AGE: Duration = Duration::from_secs(72 * 60 * 60);
+/// The lease of a task; a worker renews it every [`HEARTBEAT`].
+pub(crate) const ACK_WAIT: Duration = Duration::from_secs(30);
+/// Two renewals may be lost before the lease is.
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(10);
+/// Deliveries past a stage's `attempts`: those that a worker needs to declare a task dead.
+const SPARE_DELIVERIES: u32 = 3;
+/// Every waiting worker holds one pull request.
+const MAX_WAITING: i64 = 2048;
+/// Tasks of one stage in the hands of workers; far above any fleet, so that it starves no pod.
+const MAX_ACK_PENDING: i64 = 10_000;
+
+/// The oldest server that has every fix we rely on.
+pub const OLDEST_SERVER: (u64, u64, u64) = (2, 14, 3);
+
+/// Makes what is missing, brings to its present form what is there, and opens it.
+pub async fn ensure(config: &Config, graph: &Graph, replicas: usize) -> Result<Bus, BusError> {
+    let client = bus::connect(config).await?;
+    let js = bus::context(&client);
+    check_server(&client.server_info().version)?;
+    make_streams(&js, replicas).await?;
+    make_buckets(&js, replicas).await?;
+    for stage in graph.stages() {
+        make_consumer(&js, stage).await?;
+    }
+    let bus = Bus::open(config).await?;
+    bus.store_graph(graph).await?;
+    Ok(bus)
+}
+
+fn check_server(version: &str) -> Result<(), BusError> {
+    let numbers = version.split('-').next().unwrap_or(version);
+    let mut numbers = numbers.split('.').map(|number| number.parse().unwrap_or(0));
+    let mut next = || numbers.next().unwrap_or(0);
+    let found = (next(), next(), next());
+    if found >= OLDEST_SERVER {
+        return Ok(());
+    }
+    let (major, minor, patch) = OLDEST_SERVER;
+    let advice =
+        format!("nats-server {version} is too old, use {major}.{minor}.{patch} or a newer one");
+    Err(BusError::new("use this server", advice))
+}
+
+async fn make_streams(js: &Context, replicas: usize) -> Result<(), BusError> {
+    let control = StreamConfig {
+        name: names::STREAM.to_owned(),
+        description: Some("Stemflow: tasks and facts".to_owned()),
+        subjects: names::STREAM_SUBJECTS.map(str::to_owned).to_vec(),
+        // Limits, not work-queue: an acknowledged task stays, so that it cannot be sent again.
+        retention: RetentionPolicy::Limits,
+        max_age: CONTROL_AGE,
+        max_messages_per_subject: 1,
+        discard: DiscardPolicy::New,
+        discard_new_per_subject: true,
+        max_bytes: 2 << 30,
+        num_replicas: replicas,
+        allow_direct: true,
+        ..Default::default()
+    };
+    let dead = StreamConfig {
+        name: names::DEAD_STREAM.to_owned(),
+        description: Some("Stemflow: dead tasks, and what the server gave up on".to_owned()),
+        subjects: names::DEAD_SUBJECTS.map(str::to_owned).to_vec(),
+        max_age: 7 * DAY,
+        max_bytes: 256 << 20,
+        num_replicas: replicas,
+        allow_direct: true,
+        ..Default::default()
+    };
+    for stream in [control, dead] {
+        let name = stream.name.clone();
+        js.create_or_update_stream(stream).await.during(format!("make the stream {name}"))?;
+    }
+    Ok(())
+}
+
+async fn make_buckets(js: &Context, replicas: usize) -> Result<(), BusError> {
+    for (bucket, max_age, about) in [
+        (names::JOBS, 7 * DAY, "Stemflow: what is known of each job"),
+        (names::WORKFLOWS, Duration::ZERO, "Stemflow: workflow texts by digest"),
+    ] {
+        let config = kv::Config {
+            bucket: bucket.to_owned(),
+            description: about.to_owned(),
+            history: 1,
+            max_age,
+            max_bytes: 512 << 20,
+            num_replicas: replicas,
+            ..Default::default()
+        };
+        js.create_or_update_key_value(config)
+            .await
+            .during(format!("make the bucket `{bucket}`"))?;
+    }
+    for (bucket, max_age, about) in [
+        (Bucket::Queue, CONTROL_AGE, "Stemflow: songs on their way in"),
+        (Bucket::Work, 26 * HOUR, "Stemflow: what stages hand to each other"),
+        (Bucket::Output, 7 * DAY, "Stemflow: stems"),
+    ] {
+        make_object_bucket(js, bucket, max_age, about, replicas).await?;
+    }
+    Ok(())
+}
+
+async fn make_object_bucket(
+    js: &Context,
+    bucket: Bucket,
+    max_age: Duration,
+    about: &str,
+    replicas: usize,
+) -> Result<(), BusError> {
+    let what = || format!("make the bucket `{}`", bucket.name());
+    if js.get_stream(bucket.stream()).await.is_ok() {
+        return Ok(());
+    }
+    let config = object_store::Config {
+        bucket: bucket.name().to_owned(),
+        description: Some(about.to_owned()),
+        max_age,
+        num_replicas: replicas,
+        ..Default::default()
+    };
+    js.create_object_store(config).await.during(what())?;
+    Ok(())
+}
+
+/// One durable consumer per stage, named as the stage. No `backoff`: it would override the lease.
+async fn make_consumer(js: &Context, stage: &StageSpec) -> Result<(), BusError> {
+    let config = pull::Config {
+        durable_name: Some(stage.name.clone()),
+        description: Some(format!("Stemflow: tasks of the stage {}", stage.name)),
+        ack_policy: AckPolicy::Explicit,
+        ack_wait: ACK_WAIT,
+        max_deliver: i64::from(stage.attempts + SPARE_DELIVERIES),
+        filter_subject: names::tasks_of_stage(&stage.name),
+        max_waiting: MAX_WAITING,
+        max_ack_pending: MAX_ACK_PENDING,
+        ..Default::default()
+    };
+    let what = || format!("make the consumer `{}`", stage.name);
+    js.create_consumer_on_stream(config, names::STREAM).await.during(what())?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_server_is_refused_by_its_version() {
+        for version in ["2.14.3", "2.14.10", "2.15.0-dev", "3.0.0"] {
+            assert!(check_server(version).is_ok(), "{version}");
+        }
+        for version in ["2.9.10", "2.14.2", "1.4.1", "nonsense"] {
+            let error = check_server(version).unwrap_err().to_string();
+            assert!(error.contains("use 2.14.3 or a newer one"), "{error}");
+        }
+    }
+}

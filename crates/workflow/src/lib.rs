@@ -1,0 +1,81 @@
+//! A workflow DAG and its runtime on NATS JetStream.
+//!
+//! A [`Graph`] says which stages there are and what each waits for. A [`Job`] goes through it: its
+//! tasks are messages, what they produce are facts, and both stand on subjects of one stream that
+//! hold one message each, ever. That makes every step repeatable, and so every crash harmless.
+//!
+//! ```text
+//! submit ─► job ─► task ─► worker ─► Stage::run ─► objects ─► fact ─► advance ─► next tasks ─► … ─► done
+//! ```
+//!
+//! | read | for |
+//! |---|---|
+//! | `graph.rs` | `workflow.toml`, checked |
+//! | `job.rs` | what is written down: jobs, tasks, facts |
+//! | `names.rs` | every subject, stream, consumer and bucket |
+//! | `layout.rs` | how these are made |
+//! | `submit.rs` | how a job begins, and how it is cancelled |
+//! | `stage.rs` | what a stage sees |
+//! | `worker.rs` | how a task is done and handed over: the only file that acknowledges |
+//! | `ledger.rs`, `advance.rs` | facts, and what follows from them |
+//! | `object.rs` | large things, stored and verified |
+//! | `free.rs`, `reconcile.rs`, `dead.rs` | ends: clean, crashed, given up |
+//! | `event.rs` | what is told meanwhile |
+//!
+//! A stage is a type with a `run` and a `main` of three lines:
+//!
+//! ```no_run
+//! use workflow::{Failure, Output, Stage, Task};
+//!
+//! struct Count;
+//!
+//! impl Stage for Count {
+//!     fn name(&self) -> &'static str {
+//!         "count"
+//!     }
+//!
+//!     fn run(&self, task: &Task) -> Result<Output, Failure> {
+//!         let bytes = std::io::copy(&mut task.open(task.input()), &mut std::io::sink())?;
+//!         Output::of(&bytes)
+//!     }
+//! }
+//!
+//! fn main() -> std::process::ExitCode {
+//!     workflow::serve("count", || Ok::<_, std::convert::Infallible>(Count))
+//! }
+//! ```
+
+mod advance;
+mod bus;
+mod config;
+mod dead;
+mod event;
+mod free;
+mod graph;
+mod job;
+mod jobs;
+mod ledger;
+mod names;
+mod object;
+mod reconcile;
+mod serve;
+mod shutdown;
+mod stage;
+mod submit;
+mod worker;
+
+pub mod layout;
+
+pub use bus::{Bus, BusError};
+pub use config::{Config, ConfigError};
+pub use dead::DeadLetter;
+pub use event::{LiveProgress, PROGRESS, STATE, TaskProgress};
+pub use graph::{Graph, GraphError, GraphErrors, StageProgress, StageSpec};
+pub use job::{Fact, Input, Job, JobError, JobId, JobState, RunId, StageTimes, TaskMessage};
+pub use object::{Bucket, ObjectError, ObjectReader, ObjectRef, ObjectWriter};
+pub use reconcile::reconcile;
+pub use serve::{log_to_stderr, serve};
+pub use shutdown::on_signal;
+pub use stage::{Failure, Output, Reader, Stage, Task, Writer};
+pub use submit::{Submission, Submitted};
+pub use worker::work;
