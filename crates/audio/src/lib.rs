@@ -5,8 +5,12 @@
 //!
 //! "Frame" is one sample of each channel; lengths are counted in frames everywhere.
 
+mod encode;
 mod grid;
+mod wav;
 mod waveform;
 
+pub use encode::EncodeError;
 pub use grid::{Grid, GridError, Shards, Window};
+pub use wav::{WAV_MAX_FRAMES, WavError, WavReader, WavWriter};
 pub use waveform::{CHANNELS, SAMPLE_RATE, Waveform};
