@@ -9,9 +9,9 @@ use tch::Tensor;
 
 use crate::{Demucs, SeparateError};
 
-/// What all shards of one song have in common.
+/// A song as what its shards have in common.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Song {
+pub struct Mix {
     /// Its length.
     pub frames: usize,
     /// The mean of its mono mix, as [`audio::Stats`] has it.
@@ -33,27 +33,27 @@ pub(crate) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// All of a song.
-    pub(crate) fn whole(song: &Song, audio: &'a Waveform) -> Self {
-        let segments = 0..song.shards.grid().segments(song.frames);
-        Self { audio, start: 0, segments, output: 0..song.frames }
+    /// All of a mix.
+    pub(crate) fn whole(mix: &Mix, audio: &'a Waveform) -> Self {
+        let segments = 0..mix.shards.grid().segments(mix.frames);
+        Self { audio, start: 0, segments, output: 0..mix.frames }
     }
 
     /// The segments of `shard`, if it holds what they see.
-    pub(crate) fn of(song: &Song, shard: &'a Shard) -> Result<Self, SeparateError> {
+    pub(crate) fn of(mix: &Mix, shard: &'a Shard) -> Result<Self, SeparateError> {
         let Shard { index, start, ref audio } = *shard;
         let actual = start..start + audio.frames();
-        let exists = index < song.shards.count(song.frames);
-        let expected = if exists { song.shards.input(index, song.frames) } else { 0..0 };
+        let exists = index < mix.shards.count(mix.frames);
+        let expected = if exists { mix.shards.input(index, mix.frames) } else { 0..0 };
         if !exists || actual != expected {
             return Err(SeparateError::Shard { index, expected, actual });
         }
-        let segments = song.shards.segments(index, song.frames);
-        Ok(Self { audio, start, segments, output: song.shards.output(index, song.frames) })
+        let segments = mix.shards.segments(index, mix.frames);
+        Ok(Self { audio, start, segments, output: mix.shards.output(index, mix.frames) })
     }
 }
 
-impl Song {
+impl Mix {
     /// In the precision that the reference computes in.
     fn normalization(&self) -> Normalization {
         Normalization { mean: self.mean as f32, std: self.std as f32 + 1e-8 }
@@ -85,22 +85,22 @@ impl Demucs {
     /// summed up in another order inside libtorch, and differ in the last digits.
     pub(crate) fn weighted_sums(
         &self,
-        song: &Song,
+        mix: &Mix,
         run: &Run,
         wanted: &[usize],
         mut progress: impl FnMut(usize, usize) -> ControlFlow<()>,
     ) -> Result<Vec<Waveform>, SeparateError> {
         let _guard = tch::no_grad_guard();
-        let grid = song.shards.grid();
+        let grid = mix.shards.grid();
         let weights = grid.weights();
-        let normalization = song.normalization();
+        let normalization = mix.normalization();
         let mut sums = vec![Waveform::silence(run.output.len()); wanted.len()];
         let total = run.segments.len();
         for (done, segment) in run.segments.clone().enumerate() {
-            let window = grid.window(segment, song.frames);
-            let chunk = grid.chunk(segment, song.frames);
-            let mix = show(run, &window, normalization).f_to_device(self.device)?;
-            let separated = self.model.forward(&mix);
+            let window = grid.window(segment, mix.frames);
+            let chunk = grid.chunk(segment, mix.frames);
+            let shown = show(run, &window, normalization).f_to_device(self.device)?;
+            let separated = self.model.forward(&shown);
             let results = separated.narrow(3, window.offset as i64, chunk.len() as i64);
             for (sum, source) in sums.iter_mut().zip(wanted) {
                 let result = results.get(0).get(*source as i64);

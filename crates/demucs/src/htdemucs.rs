@@ -70,12 +70,12 @@ impl HtDemucs {
         let skips_t = self.temporal.encode(xt, |_, xt| xt);
 
         let (xs, xt) = self.transformer.forward(
-            &self.spectral.into_transformer(skips.deepest()),
-            &self.temporal.into_transformer(skips_t.deepest()),
+            &self.spectral.widen(skips.deepest()),
+            &self.temporal.widen(skips_t.deepest()),
         );
-        let xs = self.spectral.out_of_transformer(&xs);
-        let xt = self.temporal.out_of_transformer(&xt);
-        (self.spectral.decode(xs, skips), self.temporal.decode(xt, skips_t))
+        let xs = self.spectral.narrow(&xs);
+        let xt = self.temporal.narrow(&xt);
+        (self.spectral.decode(xs, &skips), self.temporal.decode(xt, &skips_t))
     }
 
     /// `[b, s·c, …]` → `[b, s, c, …]`.
@@ -177,7 +177,7 @@ impl Branch {
         skips
     }
 
-    fn decode(&self, mut xs: Tensor, skips: Skips) -> Tensor {
+    fn decode(&self, mut xs: Tensor, skips: &Skips) -> Tensor {
         let mut levels = skips.outputs.iter().zip(&skips.lengths).rev();
         for (layer, (skip, length)) in self.decoder.iter().zip(&mut levels) {
             xs = layer.forward(&xs, skip, *length);
@@ -185,14 +185,16 @@ impl Branch {
         xs
     }
 
-    fn into_transformer(&self, xs: &Tensor) -> Tensor {
+    /// To the channels of the transformer.
+    fn widen(&self, xs: &Tensor) -> Tensor {
         match &self.samplers {
             Some([up, _]) => pointwise(up, xs),
             None => xs.shallow_clone(),
         }
     }
 
-    fn out_of_transformer(&self, xs: &Tensor) -> Tensor {
+    /// And from them.
+    fn narrow(&self, xs: &Tensor) -> Tensor {
         match &self.samplers {
             Some([_, down]) => pointwise(down, xs),
             None => xs.shallow_clone(),

@@ -44,7 +44,7 @@ use audio::{Grid, Shard, Shards, Stats, Waveform};
 use safetensors::SafeTensors;
 use serde::de::DeserializeOwned;
 
-pub use apply::Song;
+pub use apply::Mix;
 pub use device::{Device, DeviceError};
 pub use error::{LoadError, Mismatch, SeparateError};
 pub use options::Refused;
@@ -146,12 +146,12 @@ impl Demucs {
         let grid = Grid::new(self.segment_frames, options.overlap)?;
         let all_in_one = Shards::new(grid, usize::MAX);
         let frames = mix.frames();
-        let song = Song { frames, mean: stats.mean(), std: stats.std(), shards: all_in_one };
+        let whole = Mix { frames, mean: stats.mean(), std: stats.std(), shards: all_in_one };
 
         let wanted: Vec<usize> = (0..self.sources.len()).collect();
-        let run = Run::whole(&song, mix);
+        let run = Run::whole(&whole, mix);
         let mut stems =
-            self.weighted_sums(&song, &run, &wanted, |_, _| ControlFlow::Continue(()))?;
+            self.weighted_sums(&whole, &run, &wanted, |_, _| ControlFlow::Continue(()))?;
         let weights = grid.weight_sums(0..frames, frames);
         for plane in stems.iter_mut().flat_map(Waveform::planes_mut) {
             for (sample, weight) in plane.iter_mut().zip(&weights) {
@@ -172,23 +172,23 @@ impl Demucs {
     /// that, sums of three and more are rounded in another order.
     ///
     /// # Errors
-    /// [`SeparateError::Cancelled`] if `progress` broke off, and others if song or shard are not
+    /// [`SeparateError::Cancelled`] if `progress` broke off, and others if mix or shard are not
     /// made for this model, or for each other.
     pub fn separate_shard<Name: AsRef<str>>(
         &self,
-        song: &Song,
+        mix: &Mix,
         shard: &Shard,
         wanted: &[Name],
         progress: impl FnMut(usize, usize) -> ControlFlow<()>,
     ) -> Result<Vec<Waveform>, SeparateError> {
-        let (expected, actual) = (self.segment_frames, song.shards.grid().segment());
+        let (expected, actual) = (self.segment_frames, mix.shards.grid().segment());
         if expected != actual {
             return Err(SeparateError::Segment { expected, actual });
         }
-        let run = Run::of(song, shard)?;
+        let run = Run::of(mix, shard)?;
         let wanted: Result<Vec<usize>, _> =
             wanted.iter().map(|name| self.source(name.as_ref())).collect();
-        self.weighted_sums(song, &run, &wanted?, progress)
+        self.weighted_sums(mix, &run, &wanted?, progress)
     }
 
     fn source(&self, name: &str) -> Result<usize, SeparateError> {
