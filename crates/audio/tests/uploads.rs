@@ -120,6 +120,7 @@ fn frame_length(mp3: &[u8]) -> usize {
 #[test]
 fn a_wav_that_claims_gigabytes_gives_what_there_is() {
     let mut wav = wav_16(44_100, 2, &[1000; 2000]);
+    wav[4..8].copy_from_slice(&0xFFFF_FFF0_u32.to_le_bytes());
     wav[40..44].copy_from_slice(&0xFFFF_FF00_u32.to_le_bytes());
     let (song, facts) = decode(&wav).unwrap();
     assert!(song.frames() <= 1000 && song.frames() > 500, "{}", song.frames());
@@ -205,6 +206,9 @@ fn broken_files_never_bring_the_decoder_down() {
 fn damage(file: &[u8], random: &mut Random) -> Vec<u8> {
     let mut broken = file.to_vec();
     for _ in 0..=random.below(20) {
+        if broken.is_empty() {
+            break;
+        }
         // Headers decide most: half of the damage is done to them.
         let reach = if random.below(2) == 0 { broken.len().min(200) } else { broken.len() };
         let at = random.below(reach);

@@ -1,6 +1,6 @@
 //! Bytes to blocks of samples, at the rate and with the channels of the file.
 
-use std::io::{ErrorKind, Read, Seek};
+use std::io::{Read, Seek};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use symphonia::core::audio::Channels;
@@ -301,9 +301,4 @@ fn note(tags: &mut Tags, tag: &Tag) {
 fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work))
         .unwrap_or_else(|_| Err(Error::DecodeError("the decoder failed on it")))
-}
-
-/// True if the file just ended before its time.
-pub(super) fn is_end(error: &Error) -> bool {
-    matches!(error, Error::IoError(error) if error.kind() == ErrorKind::UnexpectedEof)
 }
