@@ -5,8 +5,22 @@
 //!
 //! "Frame" is one sample of each channel; lengths are counted in frames everywhere.
 
+mod cut;
+mod decode;
+mod encode;
 mod grid;
+mod join;
+mod stats;
+mod tags;
+mod wav;
 mod waveform;
 
+pub use cut::{Cutter, Shard};
+pub use decode::{DecodeError, Facts, Song};
+pub use encode::EncodeError;
 pub use grid::{Grid, GridError, Shards, Window};
+pub use join::{Join, JoinError};
+pub use stats::Stats;
+pub use tags::Tags;
+pub use wav::{WAV_MAX_FRAMES, WavError, WavReader, WavWriter};
 pub use waveform::{CHANNELS, SAMPLE_RATE, Waveform};

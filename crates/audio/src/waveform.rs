@@ -97,6 +97,13 @@ impl Waveform {
         }
     }
 
+    /// Multiplies every sample by `gain`.
+    pub fn scale(&mut self, gain: f32) {
+        for sample in self.planes.iter_mut().flatten() {
+            *sample *= gain;
+        }
+    }
+
     /// The greatest absolute sample; 0 for silence, NaN or infinite if any sample is.
     pub fn peak(&self) -> f32 {
         let mut peak = 0.0_f32;
@@ -128,5 +135,12 @@ mod tests {
         sum.add(0, &whole.slice(0..4));
         assert_eq!(sum, whole);
         assert_eq!(whole.peak(), 10.0);
+    }
+
+    #[test]
+    fn a_gain_applies_to_every_sample() {
+        let mut wave = Waveform::new(vec![1.0, -0.5], vec![0.25, 4.0]);
+        wave.scale(0.5);
+        assert_eq!(wave, Waveform::new(vec![0.5, -0.25], vec![0.125, 2.0]));
     }
 }

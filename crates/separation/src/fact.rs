@@ -12,9 +12,9 @@ pub struct Plan {
     /// Segments of the model in one shard; the last shard may have fewer.
     pub segments_per_shard: usize,
     /// Mean of the mono mix: the model sees the song without it.
-    pub mean: f32,
+    pub mean: f64,
     /// Standard deviation of the mono mix: the model sees the song divided by it.
-    pub std: f32,
+    pub std: f64,
     /// What the song was before it was decoded.
     pub source: Source,
     /// Title, artist, album: they travel into the stems.
@@ -35,6 +35,9 @@ pub struct Source {
     pub padding_removed: u64,
     /// Packets that could not be decoded and were passed over.
     pub damaged_packets: u64,
+    /// True if the file ends before its own header says.
+    #[serde(default)]
+    pub truncated: bool,
 }
 
 /// What separate says of one shard. Its partial sums are the objects `<stem>.wav`.

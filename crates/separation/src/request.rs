@@ -15,7 +15,7 @@ pub struct Request {
     /// The form of the stems' files: `mp3`, `flac` or `wav`.
     pub format: Option<String>,
     /// Constant bit rate of MP3 files in kbit/s; variable bit rate of high quality if absent.
-    pub bitrate: Option<u32>,
+    pub bitrate: Option<u16>,
     /// The part of a segment that it shares with the next.
     pub overlap: Option<f64>,
     /// How many times the song is separated with a shift, the results averaged.
@@ -37,7 +37,7 @@ pub struct Spec {
     pub format: Format,
     /// Constant bit rate of MP3 files in kbit/s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bitrate: Option<u32>,
+    pub bitrate: Option<u16>,
     /// The part of a segment that it shares with the next.
     pub overlap: f64,
     /// The song's file name. Does not change the result.
@@ -91,15 +91,15 @@ pub enum RequestError {
     Stem { stem: String, model: String, known: String },
     #[error("unknown format `{0}`: use mp3, flac or wav")]
     Format(String),
-    #[error("bitrate is {0}: use one of 128, 160, 192, 224, 256, 320, with format mp3")]
-    Bitrate(u32),
+    #[error("bitrate is {0}: use one of 96, 112, 128, 160, 192, 224, 256, 320, with format mp3")]
+    Bitrate(u16),
     #[error("overlap is {0}: use a number from 0 to 0.9")]
     Overlap(f64),
     #[error("shifts is {0}: only 0 can be had for now")]
     Shifts(u32),
 }
 
-const BITRATES: [u32; 6] = [128, 160, 192, 224, 256, 320];
+const BITRATES: [u16; 8] = [96, 112, 128, 160, 192, 224, 256, 320];
 const DEFAULT_OVERLAP: f64 = 0.25;
 
 /// The name of a stem as models know it: the system before this one wrote `base` for `bass`.

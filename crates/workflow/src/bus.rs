@@ -140,7 +140,6 @@ impl Bus {
 pub(crate) async fn connect(config: &Config) -> Result<Client, BusError> {
     let options = ConnectOptions::new()
         .name(&config.name)
-        .retry_on_initial_connect()
         .connection_timeout(Duration::from_secs(5))
         .request_timeout(Some(REQUEST_TIMEOUT))
         .event_callback(|event| async move { tracing::debug!(%event, "nats") });

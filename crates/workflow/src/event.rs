@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bus::{Bus, BusError, During};
 use crate::graph::StageProgress;
-use crate::job::{Job, RunId};
+use crate::job::{Job, JobId, RunId};
 use crate::names;
 
 /// The kind of event that carries a whole [`Job`] each time its record has changed.
@@ -51,6 +51,11 @@ impl Bus {
     /// The events of all jobs, for as long as the connection lives.
     pub async fn events(&self) -> Result<async_nats::Subscriber, BusError> {
         self.client.subscribe(names::EVENTS).await.during("listen to events")
+    }
+
+    /// The events of one job, for as long as the connection lives.
+    pub async fn events_of(&self, id: &JobId) -> Result<async_nats::Subscriber, BusError> {
+        self.client.subscribe(names::event(id, "*")).await.during("listen to a job's events")
     }
 }
 

@@ -76,6 +76,6 @@ pub use object::{Bucket, ObjectError, ObjectReader, ObjectRef, ObjectWriter};
 pub use reconcile::reconcile;
 pub use serve::{log_to_stderr, serve};
 pub use shutdown::on_signal;
-pub use stage::{Failure, Output, Reader, Stage, Task, Writer};
+pub use stage::{Failure, Output, Reader, Reporter, Stage, Task, Writer};
 pub use submit::{Submission, Submitted};
 pub use worker::work;

@@ -170,7 +170,7 @@ impl Bus {
     }
 
     /// A token that was never used before.
-    pub(crate) fn unique(&self) -> String {
+    pub fn unique(&self) -> String {
         let inbox = self.client.new_inbox();
         inbox.rsplit('.').next().unwrap_or(&inbox).to_owned()
     }

@@ -134,7 +134,7 @@ pub struct Task {
     pub(crate) attempt: u32,
     pub(crate) started: Timestamp,
     pub(crate) stop: CancellationToken,
-    pub(crate) progress: watch::Sender<f64>,
+    pub(crate) progress: Arc<watch::Sender<f64>>,
     pub(crate) objects: Arc<Mutex<BTreeMap<String, ObjectRef>>>,
     pub(crate) runtime: Handle,
 }
@@ -225,6 +225,11 @@ impl Task {
         self.progress.send_replace(done);
     }
 
+    /// What another thread needs that does the work in the task's name.
+    pub fn reporter(&self) -> Reporter {
+        Reporter { progress: Arc::clone(&self.progress), stop: self.stop.clone() }
+    }
+
     /// An error if the task should be left: its job was cancelled, its time is up, the process
     /// has to end. Call it between pieces of work.
     pub fn check(&self) -> Result<(), Failure> {
@@ -244,6 +249,25 @@ impl Task {
             started: self.started,
             finished: Timestamp::now(),
         }
+    }
+}
+
+/// Tells a task's progress, and hears that it should stop, from any thread.
+#[derive(Clone)]
+pub struct Reporter {
+    progress: Arc<watch::Sender<f64>>,
+    stop: CancellationToken,
+}
+
+impl Reporter {
+    /// Tells how far the task has come, 0 to 1.
+    pub fn tell(&self, done: f64) {
+        self.progress.send_replace(done);
+    }
+
+    /// True if the task should be left.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.is_cancelled()
     }
 }
 

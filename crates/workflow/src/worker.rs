@@ -274,7 +274,7 @@ impl<S: Stage> Worker<S> {
             attempt,
             started: Timestamp::now(),
             stop: stop.clone(),
-            progress,
+            progress: Arc::new(progress),
             objects: Arc::default(),
             runtime: Handle::current(),
         };

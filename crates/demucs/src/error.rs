@@ -1,0 +1,115 @@
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use tch::TchError;
+
+use crate::{DeviceError, Refused};
+
+/// Why a model cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("failed to read {path}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The file is not one that Demucs 4.1 publishes, or is damaged.
+    #[error("not a model in the form of Demucs 4.1: {0}")]
+    Format(String),
+    /// The file holds a model of another kind.
+    #[error("{0} is not implemented, only {implemented} is", implemented = crate::HTDEMUCS)]
+    Architecture(String),
+    /// The model has options that are not implemented.
+    #[error("this model cannot be built: {}", list(.0))]
+    Options(Vec<Refused>),
+    /// The file's tensors are not those that its options ask for.
+    #[error("the weights do not fit the model: {0}")]
+    Weights(Mismatch),
+    /// The device is not there.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// libtorch failed, most likely for want of memory.
+    #[error(transparent)]
+    Torch(#[from] TchError),
+}
+
+/// How the tensors of a file differ from those of the model, by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mismatch {
+    /// Asked for, and not in the file.
+    pub missing: Vec<String>,
+    /// In the file, and not asked for.
+    pub surplus: Vec<String>,
+    /// With the shape in the file and the one asked for.
+    pub misshapen: Vec<String>,
+}
+
+impl Mismatch {
+    pub(crate) fn is_none(&self) -> bool {
+        self.missing.is_empty() && self.surplus.is_empty() && self.misshapen.is_empty()
+    }
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let kinds = [
+            ("missing", &self.missing),
+            ("surplus", &self.surplus),
+            ("of another shape", &self.misshapen),
+        ];
+        let told = kinds.iter().filter(|(_, names)| !names.is_empty());
+        let told: Vec<String> =
+            told.map(|(kind, names)| format!("{kind}: {}", list(names))).collect();
+        f.write_str(&told.join("; "))
+    }
+}
+
+/// `a, b, c`.
+pub(crate) fn list<T: ToString>(items: &[T]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Why a mix cannot be separated.
+#[derive(Debug, thiserror::Error)]
+pub enum SeparateError {
+    /// The caller said so.
+    #[error("cancelled")]
+    Cancelled,
+    /// The model has no such source.
+    #[error("the model has no source {name:?}, it has {}", list(.sources))]
+    Source {
+        /// The source that was wanted.
+        name: String,
+        /// Those that there are.
+        sources: Vec<String>,
+    },
+    /// The song was cut for another model.
+    #[error("segments are of {actual} frames, the model takes {expected}")]
+    Segment {
+        /// What the model takes.
+        expected: usize,
+        /// What the grid has.
+        actual: usize,
+    },
+    /// There is no such shard, or it is not the audio that belongs to it.
+    #[error("shard {index} holds frames {actual:?} of the song, not {expected:?}")]
+    Shard {
+        /// Which shard, from 0.
+        index: usize,
+        /// The frames that it should hold.
+        expected: Range<usize>,
+        /// The frames that it holds.
+        actual: Range<usize>,
+    },
+    /// The overlap cannot be had.
+    #[error(transparent)]
+    Grid(#[from] audio::GridError),
+    /// libtorch failed, most likely for want of memory.
+    #[error(transparent)]
+    Torch(#[from] TchError),
+}

@@ -1,0 +1,79 @@
+//! All jobs, and the end of one.
+
+use serde::Serialize;
+use workflow::{Bucket, Job, JobId, JobState};
+
+use super::{Desk, manifest, parse_hash};
+use crate::error::ApiError;
+use separation::Manifest;
+
+/// The songs that are not separated yet.
+#[derive(Debug, Serialize)]
+pub struct Queue {
+    /// The jobs, the oldest first.
+    pub queue: Vec<JobId>,
+    /// How many they are.
+    pub queue_length: usize,
+}
+
+/// The reply to the wish that a job end.
+#[derive(Debug, Serialize)]
+pub struct Ended {
+    /// The job.
+    pub hash: JobId,
+    /// Where it stands now, or stood when it was deleted.
+    pub state: String,
+    /// What was done, in words.
+    pub reason: &'static str,
+}
+
+impl Ended {
+    fn new(job: Job, reason: &'static str) -> Self {
+        Self { state: job.state.to_string(), hash: job.hash, reason }
+    }
+}
+
+impl Desk {
+    /// The jobs that have not ended.
+    pub async fn queue(&self) -> Result<Queue, ApiError> {
+        let mut jobs = self.bus.all_jobs().await?;
+        jobs.retain(|job| !job.state.is_final());
+        jobs.sort_by_key(|job| job.submitted);
+        let queue: Vec<JobId> = jobs.into_iter().map(|job| job.hash).collect();
+        Ok(Queue { queue_length: queue.len(), queue })
+    }
+
+    /// Stops a job that has not ended.
+    pub async fn cancel(&self, hash: &str) -> Result<Ended, ApiError> {
+        self.job(hash).await?;
+        let Some(job) = self.bus.cancel(&parse_hash(hash)?).await? else {
+            return Err(ApiError::NotFound("the job was removed just now".to_owned()));
+        };
+        let reason = match job.state {
+            JobState::Cancelled => "Job cancelled",
+            _ => "Job has ended already",
+        };
+        Ok(Ended::new(job, reason))
+    }
+
+    /// Stops a job that runs; deletes one that has ended, with its stems.
+    pub async fn cancel_or_delete(&self, hash: &str) -> Result<Ended, ApiError> {
+        let job = self.job(hash).await?;
+        if !job.state.is_final() {
+            return self.cancel(hash).await;
+        }
+        self.delete(&job).await?;
+        Ok(Ended::new(job, "Job deleted"))
+    }
+
+    /// Deletes a job with all there is of it. The record goes last: it is the list of the rest.
+    pub(super) async fn delete(&self, job: &Job) -> Result<(), ApiError> {
+        for stem in manifest(job).into_iter().flat_map(|manifest| manifest.stems) {
+            let name = Manifest::output_name(&job.hash, &stem.file);
+            self.bus.forget_name(Bucket::Output, &name).await?;
+            self.bus.delete(&stem.object).await?;
+        }
+        self.bus.remove(&job.hash).await?;
+        Ok(())
+    }
+}

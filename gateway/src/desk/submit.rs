@@ -1,0 +1,132 @@
+//! A song and what is to be done with it become a job.
+
+use separation::{Request, Spec};
+use serde::Serialize;
+use workflow::{Input, JobId, ObjectRef, Submission, Submitted};
+
+use super::{Desk, manifest};
+use crate::error::ApiError;
+
+/// A song that lies in the bucket `queue`.
+#[derive(Clone, Debug)]
+pub struct Song {
+    /// Where it lies.
+    pub object: ObjectRef,
+    /// True if it was stored for one job alone, and is to go with it.
+    pub owned: bool,
+}
+
+/// What became of a song that was handed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its separation has begun.
+    Begun,
+    /// It is being separated already.
+    Joined,
+    /// It has been separated already.
+    Done,
+}
+
+impl Outcome {
+    /// One word, for metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Begun => "begun",
+            Self::Joined => "joined",
+            Self::Done => "done",
+        }
+    }
+
+    /// The first of these is what clients of the first API expect.
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Begun => "Song enqueued for separation",
+            Self::Joined => "Song is being separated already",
+            Self::Done => "Song has been separated already",
+        }
+    }
+}
+
+/// The reply to a song.
+#[derive(Debug, Serialize)]
+pub struct Receipt {
+    /// The name of the job.
+    pub hash: JobId,
+    /// What became of the song, in words.
+    pub reason: &'static str,
+    /// Where the job stands.
+    pub state: String,
+    /// What became of the song.
+    #[serde(skip)]
+    pub outcome: Outcome,
+}
+
+impl Desk {
+    /// What a request comes down to.
+    pub fn spec(&self, request: Request) -> Result<Spec, ApiError> {
+        let name = request.name.as_deref().and_then(clean_name);
+        let resolved = Request { name, ..request }.resolve(&self.catalogue);
+        resolved.map_err(|error| ApiError::Refused(error.to_string()))
+    }
+
+    /// Has `song` separated as `spec` says, unless that is being done or has been done already: then
+    /// a song that was stored for this job alone is deleted again.
+    pub async fn submit(&self, song: &Song, spec: &Spec) -> Result<Receipt, ApiError> {
+        let submitted = self.try_submit(song, spec).await;
+        let is_needed = matches!(submitted, Ok(Submitted::Begun(_)));
+        if song.owned && !is_needed {
+            self.discard(&song.object).await;
+        }
+        let submitted = submitted?;
+        let outcome = match submitted {
+            Submitted::Begun(_) => Outcome::Begun,
+            Submitted::Joined(_) => Outcome::Joined,
+            Submitted::Done(_) => Outcome::Done,
+        };
+        let job = submitted.job();
+        tracing::info!(job = %job.hash, outcome = outcome.as_str(), bytes = song.object.size, "song");
+        let (hash, state) = (job.hash.clone(), job.state.to_string());
+        Ok(Receipt { hash, reason: outcome.reason(), state, outcome })
+    }
+
+    async fn try_submit(&self, song: &Song, spec: &Spec) -> Result<Submitted, ApiError> {
+        let submission = Submission {
+            id: spec.job_id(&song.object.digest),
+            spec: serde_json::to_value(spec).map_err(|error| ApiError::Internal(error.into()))?,
+            input: Input { object: song.object.clone(), owned: song.owned },
+        };
+        let is_whole = |job: &workflow::Job| manifest(job).is_some_and(|result| result.is_whole());
+        Ok(self.bus.submit(submission, &self.graph, is_whole).await?)
+    }
+
+    /// What stays behind goes with the bucket's age.
+    async fn discard(&self, object: &ObjectRef) {
+        if let Err(error) = self.bus.delete(object).await {
+            tracing::warn!(object = object.name, %error, "failed to delete a song that is not needed");
+        }
+    }
+}
+
+/// A song's name is cut to this many characters.
+const NAME_CHARS: usize = 200;
+
+/// A file's name as it can be shown: no folders, no control characters, not without end.
+fn clean_name(name: &str) -> Option<String> {
+    let name = name.rsplit(['/', '\\']).next().unwrap_or_default();
+    let name: String = name.chars().filter(|c| !c.is_control()).take(NAME_CHARS).collect();
+    let name = name.trim();
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_only_a_name() {
+        assert_eq!(clean_name("../../etc/song.mp3").as_deref(), Some("song.mp3"));
+        assert_eq!(clean_name("C:\\music\\söng.mp3").as_deref(), Some("söng.mp3"));
+        assert_eq!(clean_name("a\r\nX-Header: b").as_deref(), Some("aX-Header: b"));
+        assert_eq!(clean_name(" / "), None);
+    }
+}

@@ -1,0 +1,26 @@
+//! Every request is counted; an error that its client is not told is logged, here and only here.
+
+use std::error::Error;
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use super::Shared;
+use crate::error::Hidden;
+
+pub(crate) async fn observe(State(gateway): Shared, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let method = request.method().clone();
+    let path = request.extensions().get::<MatchedPath>().cloned();
+    let response = next.run(request).await;
+    let route = path.as_ref().map_or("none", MatchedPath::as_str);
+    let status = response.status();
+    gateway.metrics.http(&method, route, status, started.elapsed());
+    if let Some(Hidden(error)) = response.extensions().get() {
+        let reason = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+        tracing::error!(%method, route, status = status.as_u16(), error = reason, "request failed");
+    }
+    response
+}

@@ -1,0 +1,114 @@
+//! Any audio file to 44.1 kHz stereo, cut into shards.
+//!
+//! ```text
+//! input object ─► temporary file ─► Song ─► Cutter ─► one WAV object per shard + Plan
+//! ```
+
+use std::fs::File;
+use std::io::{self, Seek};
+
+use audio::{Cutter, DecodeError, Grid, SAMPLE_RATE, Shard, Shards, Song, Stats, WavWriter};
+use separation::{Plan, Source, Spec};
+use workflow::{Bucket, Failure, Output, Stage, Task};
+
+/// How much of a song goes into one shard: enough that moving it costs little beside separating
+/// it, little enough that many workers can share a song and that a lost one loses little.
+const SHARD_SECONDS: usize = 20;
+
+/// The stage `decode`.
+pub struct Decode;
+
+impl Stage for Decode {
+    fn name(&self) -> &'static str {
+        "decode"
+    }
+
+    fn run(&self, task: &Task) -> Result<Output, Failure> {
+        let spec: Spec = task.spec()?;
+        let segments_per_shard = segments_per_shard(&spec)?;
+        let mut song = Song::open(fetch(task)?).map_err(failure)?;
+        let mut stats = Stats::default();
+        let mut cutter = Cutter::new(shards(&spec, segments_per_shard)?);
+        let mut keys = Vec::new();
+        for block in song.by_ref() {
+            let block = block.map_err(failure)?;
+            stats.push(&block);
+            cutter.push(&block);
+            while let Some(shard) = cutter.ready() {
+                keys.push(store(task, &shard)?);
+            }
+            task.check()?;
+        }
+        let frames = cutter.frames();
+        for shard in cutter.finish() {
+            keys.push(store(task, &shard)?);
+        }
+        let facts = song.facts();
+        let plan = Plan {
+            frames,
+            segments_per_shard,
+            mean: stats.mean(),
+            std: stats.std(),
+            source: Source {
+                sample_rate: facts.source_rate,
+                channels: facts.source_channels,
+                delay_removed: facts.delay,
+                padding_removed: facts.padding,
+                damaged_packets: facts.skipped,
+                truncated: facts.truncated,
+            },
+            tags: tags(song.tags()),
+        };
+        Ok(Output::of(&plan)?.with_list("shard", keys).with_list("stem", spec.stems))
+    }
+}
+
+/// The input as a file: some formats have to be read from their end, and none may be decoded
+/// before all of it is known to be what was sent.
+fn fetch(task: &Task) -> Result<File, Failure> {
+    let mut file = tempfile::tempfile()?;
+    io::copy(&mut task.open(task.input()), &mut file)?;
+    file.rewind()?;
+    Ok(file)
+}
+
+fn segments_per_shard(spec: &Spec) -> Result<usize, Failure> {
+    let stride = shards(spec, 1)?.grid().stride();
+    Ok((SHARD_SECONDS * SAMPLE_RATE as usize / stride).max(1))
+}
+
+fn shards(spec: &Spec, segments_per_shard: usize) -> Result<Shards, Failure> {
+    let grid = Grid::new(spec.model.segment_frames, spec.overlap);
+    let grid = grid.map_err(|error| Failure::permanent("bad-options", error.to_string()))?;
+    Ok(Shards::new(grid, segments_per_shard))
+}
+
+/// Stores a shard as the object that bears its key.
+fn store(task: &Task, shard: &Shard) -> Result<String, Failure> {
+    let key = format!("{:03}", shard.index);
+    let frames = shard.audio.frames() as u64;
+    let object = task.create(Bucket::Work, &format!("{key}.wav"));
+    let mut wav = WavWriter::new(object, frames).map_err(write_failure)?;
+    wav.write(&shard.audio).map_err(write_failure)?;
+    wav.finish().map_err(write_failure)?.finish()?;
+    Ok(key)
+}
+
+fn write_failure(error: impl std::fmt::Display) -> Failure {
+    Failure::transient(format!("failed to store a shard: {error}"))
+}
+
+fn failure(error: DecodeError) -> Failure {
+    let code = match error {
+        DecodeError::Io(_) => return Failure::transient(error.to_string()),
+        DecodeError::Unsupported(_) => "not-audio",
+        DecodeError::Empty => "empty",
+        DecodeError::Damaged(_) => "damaged",
+    };
+    Failure::permanent(code, error.to_string())
+}
+
+fn tags(tags: &audio::Tags) -> std::collections::BTreeMap<String, String> {
+    let tags = serde_json::to_value(tags).and_then(serde_json::from_value);
+    tags.expect("tags are a map of texts")
+}

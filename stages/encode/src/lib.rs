@@ -1,0 +1,102 @@
+//! The shards of one stem laid over each other, as a file.
+//!
+//! ```text
+//! one WAV object per shard ─► Join ─► gain ─► StemWriter ─► temporary file ─► output object + StemFile
+//! ```
+
+use std::fs::File;
+use std::io::{self, Seek};
+
+use audio::{Grid, Join, Shards, StemWriter, Tags, WavReader};
+use separation::{Format, Plan, ShardPeaks, Spec, StemFile};
+use workflow::{Bucket, Fact, Failure, Output, Stage, Task};
+
+/// The stage `encode`.
+pub struct Encode;
+
+impl Stage for Encode {
+    fn name(&self) -> &'static str {
+        "encode"
+    }
+
+    fn concurrency(&self) -> usize {
+        2
+    }
+
+    fn run(&self, task: &Task) -> Result<Output, Failure> {
+        let spec: Spec = task.spec()?;
+        let plan: Plan = task.fact("decode")?.data()?;
+        let shards = task.facts("separate")?;
+        let stem = task.key();
+        let gain = gain(&spec, &shards)?;
+
+        let mut join = Join::new(cut(&spec, &plan)?, plan.frames);
+        let mut out = open(&spec, &plan, stem)?;
+        let mut peak = 0.0_f32;
+        for (index, shard) in shards.iter().enumerate() {
+            let object = task.open(shard.object(&format!("{stem}.wav"))?);
+            let mut wav = WavReader::new(object).map_err(transient)?;
+            let sum = wav.read_all().map_err(transient)?;
+            wav.finish().map_err(transient)?.finish()?;
+            let mut ready = join.push(&sum).map_err(broken)?;
+            ready.scale(gain);
+            peak = peak.max(ready.peak());
+            out.write(&ready).map_err(transient)?;
+            task.check()?;
+            task.progress((index + 1) as f64 / shards.len() as f64);
+        }
+        join.finish().map_err(broken)?;
+        let mut file = out.finish().map_err(transient)?;
+
+        let name = format!("{stem}.{}", spec.format.extension());
+        let mut object = task.create(Bucket::Output, &name);
+        file.rewind()?;
+        io::copy(&mut file, &mut object)?;
+        object.finish()?;
+        Output::of(&StemFile {
+            stem: stem.to_owned(),
+            file: name,
+            media_type: spec.format.media_type().to_owned(),
+            frames: plan.frames,
+            gain,
+            peak,
+        })
+    }
+}
+
+fn cut(spec: &Spec, plan: &Plan) -> Result<Shards, Failure> {
+    let grid = Grid::new(spec.model.segment_frames, spec.overlap).map_err(broken)?;
+    Ok(Shards::new(grid, plan.segments_per_shard))
+}
+
+/// What every stem is multiplied with: less than 1 only if one of them would clip. Each stem's
+/// task comes to the same number, so that their balance stays.
+fn gain(spec: &Spec, shards: &[Fact]) -> Result<f32, Failure> {
+    if spec.format == Format::Wav {
+        // Floating point does not clip.
+        return Ok(1.0);
+    }
+    let mut loudest = 1.0_f32;
+    for shard in shards {
+        let ShardPeaks { peaks } = shard.data()?;
+        loudest = peaks.into_values().fold(loudest, f32::max);
+    }
+    Ok(1.0 / loudest)
+}
+
+fn open(spec: &Spec, plan: &Plan, stem: &str) -> Result<StemWriter<File>, Failure> {
+    let format = audio::Format::new(spec.format.extension(), spec.bitrate).map_err(broken)?;
+    let tags = serde_json::to_value(&plan.tags).and_then(serde_json::from_value);
+    let tags: Tags = tags.map_err(broken)?;
+    let file = tempfile::tempfile()?;
+    StemWriter::new(format, plan.frames as u64, &tags.for_stem(stem), file).map_err(transient)
+}
+
+fn transient(error: impl ToString) -> Failure {
+    Failure::transient(error.to_string())
+}
+
+/// What the stages before this one have left does not fit together.
+fn broken(error: impl ToString) -> Failure {
+    Failure::permanent("broken-shards", error.to_string())
+}

@@ -1,0 +1,40 @@
+use std::env;
+use std::num::NonZero;
+
+use demucs::{Device, DeviceError};
+use separation::{Catalogue, CatalogueError};
+
+/// What the process is told by its environment.
+pub(crate) struct Config {
+    pub(crate) catalogue: Catalogue,
+    pub(crate) device: Device,
+    pub(crate) threads: Option<NonZero<u16>>,
+}
+
+/// Why the process cannot start.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each message says it all")]
+pub enum StartError {
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+    #[error("STEMFLOW_DEVICE: {0}")]
+    Device(#[from] DeviceError),
+    #[error("STEMFLOW_THREADS is `{0}`: a whole number of 1 or more is")]
+    Threads(String),
+    #[error("failed to load the model `{name}`: {reason}")]
+    Load { name: String, reason: String },
+}
+
+impl Config {
+    /// `STEMFLOW_MODELS`, a folder; `STEMFLOW_DEVICE`, `cpu` (the default), `cuda` or `cuda:N`;
+    /// `STEMFLOW_THREADS` per operation on the CPU, by default all cores.
+    pub(crate) fn from_env() -> Result<Self, StartError> {
+        let catalogue = Catalogue::from_env()?;
+        let device = env::var("STEMFLOW_DEVICE").unwrap_or_else(|_| "cpu".to_owned()).parse()?;
+        let threads = match env::var("STEMFLOW_THREADS") {
+            Ok(text) => Some(text.parse().map_err(|_| StartError::Threads(text))?),
+            Err(_) => None,
+        };
+        Ok(Self { catalogue, device, threads })
+    }
+}

@@ -1,0 +1,118 @@
+//! The one thread that owns the model: a tensor may move between threads, but not be shared, and
+//! libtorch keeps a pool of workers per thread that calls it.
+
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::thread;
+
+use audio::{Shard, Waveform};
+use demucs::{Demucs, Mix, SeparateError};
+use separation::Model;
+
+use crate::config::{Config, StartError};
+
+/// A shard to be separated.
+pub(crate) struct Job {
+    pub(crate) model: Model,
+    pub(crate) mix: Mix,
+    pub(crate) shard: Shard,
+    pub(crate) stems: Vec<String>,
+    pub(crate) progress: Box<dyn FnMut(usize, usize) -> ControlFlow<()> + Send>,
+}
+
+/// Why a shard was not separated.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum JobError {
+    #[error("this worker's catalogue has no model `{0}` with the weights that the job started with")]
+    NotHere(String),
+    #[error(transparent)]
+    Load(StartError),
+    #[error(transparent)]
+    Separate(SeparateError),
+    #[error("the model panicked: it may be out of memory")]
+    Panicked,
+    #[error("the model's thread is gone")]
+    Gone,
+}
+
+type Answer = Result<Vec<Waveform>, JobError>;
+
+/// The way to the model.
+pub(crate) struct ModelThread {
+    jobs: Sender<(Job, SyncSender<Answer>)>,
+}
+
+impl ModelThread {
+    /// Loads the catalogue's first model, and starts the thread that owns it from then on.
+    pub(crate) fn start(config: Config) -> Result<Self, StartError> {
+        if let Some(threads) = config.threads {
+            demucs::set_threads(threads);
+        }
+        let first = load(&config, &config.catalogue.models()[0])?;
+        let (jobs, inbox) = channel();
+        thread::spawn(move || Owner { config, loaded: Some(first) }.work(&inbox));
+        Ok(Self { jobs })
+    }
+
+    /// Separates a shard; waits for those before it.
+    pub(crate) fn separate(&self, job: Job) -> Answer {
+        let (answer, answered) = sync_channel(1);
+        self.jobs.send((job, answer)).map_err(|_| JobError::Gone)?;
+        answered.recv().map_err(|_| JobError::Gone)?
+    }
+}
+
+struct Loaded {
+    model: Model,
+    demucs: Demucs,
+}
+
+struct Owner {
+    config: Config,
+    loaded: Option<Loaded>,
+}
+
+impl Owner {
+    fn work(mut self, inbox: &Receiver<(Job, SyncSender<Answer>)>) {
+        for (job, answer) in inbox {
+            let separated = catch_unwind(AssertUnwindSafe(|| self.separate(job)));
+            let separated = separated.unwrap_or_else(|_| {
+                // Whatever state it is in: the next job begins with a fresh one.
+                self.loaded = None;
+                Err(JobError::Panicked)
+            });
+            // A task that was stopped no longer listens.
+            let _ = answer.send(separated);
+        }
+    }
+
+    fn separate(&mut self, job: Job) -> Answer {
+        let Job { model, mix, shard, stems, progress } = job;
+        let demucs = self.model(&model)?;
+        demucs.separate_shard(&mix, &shard, &stems, progress).map_err(JobError::Separate)
+    }
+
+    /// The model, loaded now if another one was in use. One is kept: two may not fit on a GPU.
+    fn model(&mut self, wanted: &Model) -> Result<&Demucs, JobError> {
+        if self.loaded.as_ref().is_none_or(|loaded| loaded.model.sha256 != wanted.sha256) {
+            let known = self.config.catalogue.find(&wanted.name);
+            let known = known.filter(|model| model.sha256 == wanted.sha256);
+            let known = known.ok_or_else(|| JobError::NotHere(wanted.name.clone()))?;
+            self.loaded = None;
+            self.loaded = Some(load(&self.config, known).map_err(JobError::Load)?);
+        }
+        let loaded = self.loaded.as_ref().expect("it has just been loaded");
+        Ok(&loaded.demucs)
+    }
+}
+
+fn load(config: &Config, model: &Model) -> Result<Loaded, StartError> {
+    let path = config.catalogue.verified_weights(model)?;
+    let demucs = Demucs::load(&path, config.device).map_err(|error| StartError::Load {
+        name: model.name.clone(),
+        reason: error.to_string(),
+    })?;
+    tracing::info!(model = model.name, device = %demucs.device(), "model loaded");
+    Ok(Loaded { model: model.clone(), demucs })
+}
