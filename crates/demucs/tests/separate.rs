@@ -1,5 +1,7 @@
 //! What holds for any model, tried on a small one.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first thing that is wrong")]
+
 use std::num::NonZero;
 use std::ops::ControlFlow;
 use std::path::Path;
