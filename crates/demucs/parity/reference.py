@@ -46,6 +46,7 @@ FIXTURES = {
         "nfft": 1024,
         "depth": 3,
         "dconv_mode": 3,
+        "dconv_comp": 4,
         "bottom_channels": 24,
         "t_layers": 3,
         "t_heads": 2,
@@ -74,15 +75,21 @@ FIXTURES = {
 
 
 def build(options, seed):
-    """A model with random weights, in which every branch is heard."""
+    """A model with random weights, in which every one of them is heard.
+
+    The first weights of training would hide most: LayerScale begins near 0, many biases at 0, and
+    attention looks everywhere alike.
+    """
     torch.manual_seed(seed)
     model = HTDemucs(**options)
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            if name.endswith("scale"):  # LayerScale begins near 0 and would hide its branch
-                weight.uniform_(0.2, 0.8)
-            elif "norm" in name or ".dconv." in name and weight.dim() == 1:
-                weight.add_(0.2 * torch.randn_like(weight))
+            if name.endswith(".scale"):
+                weight.uniform_(0.5, 1.0)
+            elif weight.dim() == 1:
+                weight.add_(0.3 * torch.randn_like(weight))
+            elif "crosstransformer" in name or ".dconv." in name:
+                weight.mul_(2.0)
     return model.eval()
 
 

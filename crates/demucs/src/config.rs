@@ -285,7 +285,7 @@ mod tests {
 
     #[test]
     fn the_options_of_the_published_htdemucs_are_accepted() {
-        let config = config(json!({
+        let kwargs = r#"{
             "audio_channels": 2, "samplerate": 44100, "channels": 48, "channels_time": null,
             "segment": { "_type": "fraction", "numerator": 39, "denominator": 5 },
             "growth": 2, "nfft": 4096, "wiener_iters": 0, "end_iters": 0, "wiener_residual": false,
@@ -302,9 +302,9 @@ mod tests {
             "t_norm_first": true, "t_norm_out": true, "t_weight_decay": 0.0, "t_lr": null,
             "t_sparse_self_attn": false, "t_sparse_cross_attn": false, "t_mask_type": "diag",
             "t_mask_random_seed": 42, "t_sparse_attn_window": 400, "t_global_window": 100,
-            "t_sparsity": 0.95, "t_auto_sparsity": false, "t_cross_first": false, "rescale": 0.1,
-        }));
-        let config = config.unwrap();
+            "t_sparsity": 0.95, "t_auto_sparsity": false, "t_cross_first": false, "rescale": 0.1
+        }"#;
+        let config = config(serde_json::from_str(kwargs).unwrap()).unwrap();
         assert_eq!(config.segment, 343_980);
         assert_eq!(config.transformer_channels(), 512);
     }

@@ -198,9 +198,10 @@ impl Demucs {
     }
 }
 
-/// Sets how many threads compute one operation on the CPU, for the whole process.
+/// Sets how many threads share the work of one operation on the CPU.
 ///
-/// The last digits of a result may depend on it.
+/// It holds for the calling thread, and for threads that have not separated anything yet: call it
+/// early, or on the thread that separates.
 pub fn set_threads(threads: NonZero<u16>) {
     tch::set_num_threads(i32::from(threads.get()));
 }

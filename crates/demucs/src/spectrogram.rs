@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn the_way_there_and_back_is_the_identity() {
-        for (nfft, length) in [(4096, 66_150), (4096, 9000), (512, 1024), (512, 1025), (64, 100)] {
+        for (nfft, length) in [(4096, 66_150), (4096, 9000), (512, 2048), (512, 2049), (64, 200)] {
             let spectrogram = Spectrogram::new(nfft, Device::Cpu);
             let time = Tensor::arange(length, CPU);
             let low = (&time * 0.05).sin();
@@ -97,9 +97,9 @@ mod tests {
             let again = spectrogram.inverse(&spectrum, length);
             assert_eq!(again.size(), wave.size());
 
-            // At the ends the windows are missing whose centres lie outside.
-            let margin = spectrogram.margin();
-            let inside = |xs: &Tensor| xs.narrow(2, margin, length - 2 * margin);
+            // The reflection at the ends has kinks, and so a part at the highest frequency; no
+            // window beyond its own length sees it.
+            let inside = |xs: &Tensor| xs.narrow(2, nfft, length - 2 * nfft);
             let worst = (inside(&again) - inside(&wave)).abs().max().double_value(&[]);
             assert!(worst < 1e-4, "off by {worst} at nfft {nfft} and {length} frames");
         }

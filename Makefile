@@ -1,0 +1,41 @@
+# What one does with Stemflow. `make demo` and `make test` need nothing done before.
+#
+# Everything is built in one profile, release: compiling libtorch's binding takes minutes.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help demo up test lint bench build setup clean
+
+SONG  ?= demo/song.mp3
+OUT   ?= out
+MODEL ?=
+export SONG OUT MODEL
+
+help: ## Show this
+	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+demo: build ## Separate a song, and stop again; also SONG=… OUT=… MODEL=…
+	@scripts/demo
+
+up: build ## Start the whole stack on http://127.0.0.1:5000, until Ctrl-C
+	@target/release/stemflow up
+
+test: setup lint ## Check everything that CI checks
+	cargo test --release --workspace
+
+lint: setup ## Check the form of the code
+	cargo fmt --all --check
+	cargo clippy --release --workspace --all-targets -- -D warnings
+
+bench: setup ## Measure
+	cargo bench --profile release --workspace
+
+build: setup
+	@cargo build --release --workspace
+
+setup:
+	@scripts/setup
+
+clean: ## Delete what was built, and the data of `make up`; downloads stay
+	cargo clean
+	rm -rf out .stemflow/data

@@ -1,0 +1,72 @@
+//! `stemflow init`: the streams, buckets and consumers that Stemflow lives in.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use async_nats::jetstream::{self, consumer::pull, stream};
+use futures::TryStreamExt;
+use workflow::{Bus, Config, Graph, layout};
+
+use crate::check;
+use crate::text;
+
+/// What every description of ours begins with.
+const OURS: &str = "Stemflow: ";
+
+/// Makes the streams, buckets and consumers in NATS, and shows them. What is there stays.
+///
+/// The gateway does the same when it starts; this is for those who want it done before.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The NATS servers, comma-separated
+    #[arg(long, value_name = "URL", env = "NATS_URL", default_value = "nats://127.0.0.1:4222")]
+    nats: String,
+    /// The stages
+    #[arg(long, value_name = "FILE", env = "STEMFLOW_WORKFLOW", default_value = "workflow.toml")]
+    workflow: PathBuf,
+    /// How many servers keep a copy: 1 for one server, 3 for a cluster
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    replicas: usize,
+}
+
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
+    let graph = check::read(&args.workflow)?;
+    // A bus waits for its server, however long that takes; here someone waits for an answer.
+    async_nats::connect(&args.nats).await.with_context(|| {
+        format!("no NATS server answers at {}: start one, or name it with --nats", args.nats)
+    })?;
+    let config = Config { nats_url: args.nats.clone(), ..Config::from_env("stemflow init")? };
+    let bus = layout::ensure(&config, &graph, args.replicas).await?;
+    println!("{} is set up for Stemflow.\n", args.nats);
+    for line in inventory(&bus, &graph).await.context("failed to list what is there")? {
+        println!("  {line}");
+    }
+    Ok(())
+}
+
+/// A line for each stream of ours, buckets among them, and for each stage's consumer.
+async fn inventory(bus: &Bus, graph: &Graph) -> anyhow::Result<Vec<String>> {
+    let js = jetstream::new(bus.client().clone());
+    let mut streams: Vec<stream::Info> = js.streams().try_collect().await?;
+    streams.sort_by(|a, b| a.config.name.cmp(&b.config.name));
+    let mut lines = Vec::new();
+    for stream in &streams {
+        let description = stream.config.description.as_deref().unwrap_or_default();
+        let Some(about) = description.strip_prefix(OURS) else { continue };
+        let (messages, bytes) = (stream.state.messages, text::bytes(stream.state.bytes));
+        lines.push(format!(
+            "{:<14} {messages:>8} messages  {bytes:>9}  {about}",
+            stream.config.name
+        ));
+    }
+    for stage in graph.stages() {
+        let consumer: jetstream::consumer::Consumer<pull::Config> =
+            js.get_consumer_from_stream(&stage.name, "STEMFLOW").await?;
+        let waiting = consumer.cached_info().num_pending;
+        lines.push(format!(
+            "{:<14} {waiting:>8} tasks waiting        the stage's consumer",
+            stage.name
+        ));
+    }
+    Ok(lines)
+}

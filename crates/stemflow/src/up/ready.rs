@@ -1,0 +1,80 @@
+//! When the stack is ready: nats-server takes connections, the gateway says so of itself, and each
+//! stage has asked for a task.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context;
+use async_nats::jetstream::{self, consumer::pull};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep};
+use workflow::{Bus, Config};
+
+use super::console::Log;
+use super::plan::Plan;
+use crate::api::Gateway;
+
+/// The stream of tasks, by the name under which `nats` shows it.
+const STREAM: &str = "STEMFLOW";
+const ASK_EVERY: Duration = Duration::from_millis(100);
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
+/// Until it takes connections.
+pub(super) async fn nats_server(address: SocketAddr) {
+    while TcpStream::connect(address).await.is_err() {
+        sleep(ASK_EVERY).await;
+    }
+}
+
+/// Until the gateway and all stages are ready; tells now and then what is waited for.
+pub(super) async fn workers(plan: &Plan, log: &Log) -> anyhow::Result<()> {
+    let gateway = Gateway::new(&plan.url())?;
+    let mut patience = Patience::new(log);
+    while !gateway.is_ready().await {
+        patience.wait_for("the gateway").await;
+    }
+    // The gateway has made what this opens.
+    let name = "stemflow up".to_owned();
+    let config = Config { nats_url: plan.nats_url(), name, ..Config::from_env("stemflow")? };
+    let bus = Bus::open(&config).await.context("failed to look at the stages")?;
+    let js = jetstream::new(bus.client().clone());
+    for scale in &plan.scale {
+        while attentive(&js, &scale.stage).await < scale.processes {
+            patience.wait_for(&format!("the stage {}", scale.stage)).await;
+        }
+    }
+    Ok(())
+}
+
+/// How many tasks of a stage are asked for or worked on: one for each process, several where a
+/// process has several slots. No log is read for this, so it holds for a stage in any language.
+async fn attentive(js: &jetstream::Context, stage: &str) -> usize {
+    let consumer = js.get_consumer_from_stream::<pull::Config, _, _>(stage, STREAM).await;
+    match consumer {
+        Ok(consumer) => {
+            let info = consumer.cached_info();
+            info.num_waiting + info.num_ack_pending
+        }
+        Err(_) => 0,
+    }
+}
+
+/// Says what is waited for, if it takes long.
+struct Patience<'a> {
+    log: &'a Log,
+    next: Instant,
+}
+
+impl<'a> Patience<'a> {
+    fn new(log: &'a Log) -> Self {
+        Self { log, next: Instant::now() + TELL_EVERY }
+    }
+
+    async fn wait_for(&mut self, what: &str) {
+        if Instant::now() >= self.next {
+            self.log.line(format!("still waiting for {what}"));
+            self.next += TELL_EVERY;
+        }
+        sleep(ASK_EVERY).await;
+    }
+}
