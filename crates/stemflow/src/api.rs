@@ -26,7 +26,7 @@ const PAUSE_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(clap::Args)]
 pub(crate) struct Where {
     /// The gateway
-    #[arg(long, env = "STEMFLOW_URL", default_value = DEFAULT_URL)]
+    #[arg(long, env = "STEMFLOW_URL", hide_env_values = true, default_value = DEFAULT_URL)]
     url: String,
 }
 

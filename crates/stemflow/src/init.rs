@@ -19,10 +19,22 @@ const OURS: &str = "Stemflow: ";
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The NATS servers, comma-separated
-    #[arg(long, value_name = "URL", env = "NATS_URL", default_value = "nats://127.0.0.1:4222")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "NATS_URL",
+        hide_env_values = true,
+        default_value = "nats://127.0.0.1:4222"
+    )]
     nats: String,
     /// The stages
-    #[arg(long, value_name = "FILE", env = "STEMFLOW_WORKFLOW", default_value = "workflow.toml")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "STEMFLOW_WORKFLOW",
+        hide_env_values = true,
+        default_value = "workflow.toml"
+    )]
     workflow: PathBuf,
     /// How many servers keep a copy: 1 for one server, 3 for a cluster
     #[arg(long, value_name = "N", default_value_t = 1)]

@@ -54,12 +54,7 @@ impl Stage for Publish {
 }
 
 /// A stem that keeps the contract.
-fn checked(
-    task: &Task,
-    plan: &Plan,
-    fact: &Fact,
-    file: StemFile,
-) -> Result<ManifestStem, Failure> {
+fn checked(task: &Task, plan: &Plan, fact: &Fact, file: StemFile) -> Result<ManifestStem, Failure> {
     let StemFile { stem, file, media_type, .. } = file;
     let object = fact.object(&file)?.clone();
     let contract = Contract { frames: plan.frames as u64 };

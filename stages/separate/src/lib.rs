@@ -81,7 +81,11 @@ impl Separate {
             stems: spec.stems.clone(),
             progress: Box::new(move |done, total| {
                 progress.tell(done as f64 / total as f64);
-                if progress.is_stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                if progress.is_stopped() {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
             }),
         };
         self.model.separate(job).map_err(|error| match error {

@@ -24,7 +24,9 @@ pub(crate) struct Job {
 /// Why a shard was not separated.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum JobError {
-    #[error("this worker's catalogue has no model `{0}` with the weights that the job started with")]
+    #[error(
+        "this worker's catalogue has no model `{0}` with the weights that the job started with"
+    )]
     NotHere(String),
     #[error(transparent)]
     Load(StartError),
