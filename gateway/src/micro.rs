@@ -43,8 +43,8 @@ const DOORS: [(Door, &str, &str, &str); 4] = [
     (
         Door::Submit,
         "submit",
-        "Separates a song that lies in the object bucket `queue`",
-        r#"{"object": "song.mp3"}, and any of model, stems, format, bitrate, overlap, callback"#,
+        "Separates a song of the bucket `queue`; takes model, stems, format, bitrate, overlap",
+        r#"{"object": "song.mp3", …}"#,
     ),
     (Door::Status, "status", "Tells how a job stands", "<hash> or {\"hash\": …}"),
     (Door::Cancel, "cancel", "Stops a job that has not ended", "<hash> or {\"hash\": …}"),

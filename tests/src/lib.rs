@@ -1,8 +1,8 @@
-//! What the end-to-end tests stand on: a nats-server of their own, on ports and in a directory of
-//! their own, gone when they are.
+//! What the end-to-end tests stand on: a nats-server or a whole stack of their own, on ports and in
+//! a directory of their own, gone when they are.
 
 mod nats;
 mod stack;
 
 pub use nats::NatsServer;
-pub use stack::{Deadline, binary, tree};
+pub use stack::{Deadline, PATIENCE, Stack, answer, binary, song, tree};

@@ -100,10 +100,15 @@ impl Grid {
     /// The sum of all segments' weights at each frame of `range`: what a weighted sum is divided
     /// by.
     pub fn weight_sums(&self, range: Range<usize>, frames: usize) -> Vec<f32> {
+        let first = (range.start + 1).saturating_sub(self.segment).div_ceil(self.stride);
+        let end = self.segments(range.end.min(frames));
+        self.weights_of(first..end, range, frames)
+    }
+
+    fn weights_of(&self, segments: Range<usize>, range: Range<usize>, frames: usize) -> Vec<f32> {
         let weights = self.weights();
         let mut sums = vec![0.0; range.len()];
-        let first = (range.start + 1).saturating_sub(self.segment).div_ceil(self.stride);
-        for index in first..self.segments(range.end.min(frames)) {
+        for index in segments {
             let chunk = self.chunk(index, frames);
             let from = chunk.start.max(range.start);
             let to = chunk.end.min(range.end);
@@ -160,6 +165,13 @@ impl Shards {
         let segments = self.segments(index, frames);
         let last = self.grid.chunk(segments.end - 1, frames);
         self.grid.chunk(segments.start, frames).start..last.end
+    }
+
+    /// The sum of the weights of the segments of shard `index` alone, at each frame of its
+    /// [`output`](Self::output).
+    pub fn weights(&self, index: usize, frames: usize) -> Vec<f32> {
+        let (segments, output) = (self.segments(index, frames), self.output(index, frames));
+        self.grid.weights_of(segments, output, frames)
     }
 }
 
@@ -245,6 +257,21 @@ mod tests {
                 }
             }
             assert_eq!(next, grid().segments(frames));
+        }
+    }
+
+    #[test]
+    fn the_weights_of_all_shards_together_are_those_of_the_song() {
+        for frames in 1..900 {
+            let shards = Shards::new(grid(), 3);
+            let mut sums = vec![0.0; frames];
+            for index in 0..shards.count(frames) {
+                let range = shards.output(index, frames);
+                for (sum, weight) in sums[range].iter_mut().zip(shards.weights(index, frames)) {
+                    *sum += weight;
+                }
+            }
+            assert_eq!(sums, grid().weight_sums(0..frames, frames));
         }
     }
 

@@ -5,6 +5,7 @@
 //!
 //! "Frame" is one sample of each channel; lengths are counted in frames everywhere.
 
+mod check;
 mod cut;
 mod decode;
 mod encode;
@@ -15,9 +16,10 @@ mod tags;
 mod wav;
 mod waveform;
 
+pub use check::{Contract, ContractError, Report};
 pub use cut::{Cutter, Shard};
 pub use decode::{DecodeError, Facts, Song};
-pub use encode::EncodeError;
+pub use encode::{EncodeError, Format, FormatError, StemWriter};
 pub use grid::{Grid, GridError, Shards, Window};
 pub use join::{Join, JoinError};
 pub use stats::Stats;

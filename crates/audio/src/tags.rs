@@ -28,6 +28,15 @@ pub struct Tags {
 }
 
 impl Tags {
+    /// How many [`Tags::fields`] there are.
+    pub(crate) const FIELDS: usize = 6;
+
+    /// Title, artist, album, track, date, genre: the order in which file formats name them.
+    pub(crate) fn fields(&self) -> [Option<&str>; Self::FIELDS] {
+        [&self.title, &self.artist, &self.album, &self.track, &self.date, &self.genre]
+            .map(Option::as_deref)
+    }
+
     /// The tags of one stem of the song: `stem` is added to the title.
     pub fn for_stem(&self, stem: &str) -> Self {
         let title = match &self.title {

@@ -6,18 +6,19 @@
 use std::io::{self, Read, Write};
 
 use crate::encode::EncodeError;
-use crate::{CHANNELS, SAMPLE_RATE, Waveform};
+use crate::{CHANNELS, SAMPLE_RATE, Tags, Waveform};
 
 const FLOAT: u16 = 3;
 const EXTENSIBLE: u16 = 0xFFFE;
 const BYTES_PER_SAMPLE: usize = 4;
 const BYTES_PER_FRAME: usize = CHANNELS * BYTES_PER_SAMPLE;
 
-/// The bytes between the file's length field and the first sample.
-const HEADER_REST: u64 = 50;
+/// The longest WAV file in frames (3 h 22 min): its length fields have 32 bits. A little of them
+/// is left for the header and the tags.
+pub const WAV_MAX_FRAMES: u64 = (u32::MAX as u64 - (1 << 16)) / BYTES_PER_FRAME as u64;
 
-/// The longest WAV file in frames (3 h 22 min): its length fields have 32 bits.
-pub const WAV_MAX_FRAMES: u64 = (u32::MAX as u64 - HEADER_REST) / BYTES_PER_FRAME as u64;
+/// Names of the tags in a `LIST` chunk, in the order of [`Tags::fields`].
+const TAGS: [&str; Tags::FIELDS] = ["INAM", "IART", "IPRD", "ITRK", "ICRD", "IGNR"];
 
 /// A `fmt ` chunk longer than this is no description of a format.
 const MAX_FORMAT_BYTES: u32 = 1024;
@@ -39,11 +40,16 @@ impl<W: Write> WavWriter<W> {
     ///
     /// # Errors
     /// [`EncodeError::TooLong`] above [`WAV_MAX_FRAMES`].
-    pub fn new(mut out: W, frames: u64) -> Result<Self, EncodeError> {
+    pub fn new(out: W, frames: u64) -> Result<Self, EncodeError> {
+        Self::with_tags(out, frames, &Tags::default())
+    }
+
+    /// The same, with `tags` in the file.
+    pub fn with_tags(mut out: W, frames: u64, tags: &Tags) -> Result<Self, EncodeError> {
         if frames > WAV_MAX_FRAMES {
             return Err(EncodeError::TooLong { format: "WAV", frames, limit: WAV_MAX_FRAMES });
         }
-        out.write_all(&header(frames as u32))?;
+        out.write_all(&header(frames as u32, tags))?;
         Ok(Self { out, frames, written: 0, bytes: Vec::new() })
     }
 
@@ -84,26 +90,52 @@ impl<W: Write> WavWriter<W> {
 
 /// Everything before the first sample. A float file needs the `fact` chunk, or strict players
 /// refuse it.
-fn header(frames: u32) -> Vec<u8> {
+fn header(frames: u32, tags: &Tags) -> Vec<u8> {
+    let mut chunks = b"WAVE".to_vec();
+    push_chunk(&mut chunks, b"fmt ", &format());
+    push_chunk(&mut chunks, b"fact", &frames.to_le_bytes());
+    let list = list(tags);
+    if !list.is_empty() {
+        push_chunk(&mut chunks, b"LIST", &[b"INFO", &list[..]].concat());
+    }
     let data_bytes = frames * BYTES_PER_FRAME as u32;
-    let mut header = Vec::new();
-    header.extend_from_slice(b"RIFF");
-    header.extend_from_slice(&(HEADER_REST as u32 + data_bytes).to_le_bytes());
-    header.extend_from_slice(b"WAVEfmt ");
-    header.extend_from_slice(&18_u32.to_le_bytes());
-    header.extend_from_slice(&FLOAT.to_le_bytes());
-    header.extend_from_slice(&(CHANNELS as u16).to_le_bytes());
-    header.extend_from_slice(&SAMPLE_RATE.to_le_bytes());
-    header.extend_from_slice(&(SAMPLE_RATE * BYTES_PER_FRAME as u32).to_le_bytes());
-    header.extend_from_slice(&(BYTES_PER_FRAME as u16).to_le_bytes());
-    header.extend_from_slice(&(8 * BYTES_PER_SAMPLE as u16).to_le_bytes());
-    header.extend_from_slice(&0_u16.to_le_bytes()); // no extension follows
-    header.extend_from_slice(b"fact");
-    header.extend_from_slice(&4_u32.to_le_bytes());
-    header.extend_from_slice(&frames.to_le_bytes());
-    header.extend_from_slice(b"data");
-    header.extend_from_slice(&data_bytes.to_le_bytes());
-    header
+    chunks.extend_from_slice(b"data");
+    chunks.extend_from_slice(&data_bytes.to_le_bytes());
+
+    let file_bytes = chunks.len() as u32 + data_bytes;
+    [&b"RIFF"[..], &file_bytes.to_le_bytes(), &chunks].concat()
+}
+
+fn format() -> Vec<u8> {
+    let mut format = Vec::new();
+    format.extend_from_slice(&FLOAT.to_le_bytes());
+    format.extend_from_slice(&(CHANNELS as u16).to_le_bytes());
+    format.extend_from_slice(&SAMPLE_RATE.to_le_bytes());
+    format.extend_from_slice(&(SAMPLE_RATE * BYTES_PER_FRAME as u32).to_le_bytes());
+    format.extend_from_slice(&(BYTES_PER_FRAME as u16).to_le_bytes());
+    format.extend_from_slice(&(8 * BYTES_PER_SAMPLE as u16).to_le_bytes());
+    format.extend_from_slice(&0_u16.to_le_bytes()); // no extension follows
+    format
+}
+
+/// The tags as chunks of text that end in a zero.
+fn list(tags: &Tags) -> Vec<u8> {
+    let mut list = Vec::new();
+    for (name, value) in TAGS.iter().zip(tags.fields()) {
+        if let Some(value) = value {
+            push_chunk(&mut list, name.as_bytes(), &[value.as_bytes(), &[0]].concat());
+        }
+    }
+    list
+}
+
+fn push_chunk(chunks: &mut Vec<u8>, name: &[u8], content: &[u8]) {
+    chunks.extend_from_slice(name);
+    chunks.extend_from_slice(&(content.len() as u32).to_le_bytes());
+    chunks.extend_from_slice(content);
+    if !content.len().is_multiple_of(2) {
+        chunks.push(0);
+    }
 }
 
 /// Why a WAV file between two stages could not be read.
@@ -363,11 +395,25 @@ mod tests {
 
     #[test]
     fn a_header_that_promises_gigabytes_takes_no_memory() {
-        let mut bytes = header(WAV_MAX_FRAMES as u32);
+        let mut bytes = header(WAV_MAX_FRAMES as u32, &Tags::default());
         bytes.extend_from_slice(&[0; 80]);
         let mut reader = WavReader::new(&bytes[..]).unwrap();
         let error = reader.read_all().unwrap_err();
         assert!(matches!(error, WavError::Truncated { actual: 10, .. }));
+    }
+
+    #[test]
+    fn tags_do_not_shift_the_samples() {
+        let tags = Tags { title: Some("Ä".into()), genre: Some("x".into()), ..Tags::default() };
+        let song = ramp(3);
+        let mut writer = WavWriter::with_tags(Vec::new(), 3, &tags).unwrap();
+        writer.write(&song).unwrap();
+        let bytes = writer.finish().unwrap();
+        assert!(
+            bytes.windows(22).any(|part| part == b"INAM\x03\0\0\0\xC3\x84\0\0IGNR\x02\0\0\0x\0")
+        );
+        assert_eq!(bytes.len() - 8, u32::from_le_bytes([bytes[4], bytes[5], 0, 0]) as usize);
+        assert_eq!(WavReader::new(&bytes[..]).unwrap().read_all().unwrap(), song);
     }
 
     #[test]

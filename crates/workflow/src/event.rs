@@ -71,6 +71,7 @@ impl LiveProgress {
     /// Listens until the connection ends.
     pub async fn follow(self, bus: Bus) -> Result<(), BusError> {
         let mut events = bus.events().await?;
+        self.catch_up(&bus).await?;
         while let Some(event) = events.next().await {
             if let Ok(progress) = serde_json::from_slice::<TaskProgress>(&event.payload) {
                 self.note(progress);
@@ -78,6 +79,20 @@ impl LiveProgress {
                 && job.state.is_final()
             {
                 self.lock().remove(&job.run_id());
+            }
+        }
+        Ok(())
+    }
+
+    /// Of the tasks that were done before anyone listened, the facts tell.
+    async fn catch_up(&self, bus: &Bus) -> Result<(), BusError> {
+        let jobs = bus.all_jobs().await?;
+        for job in jobs.iter().filter(|job| !job.state.is_final()) {
+            for (stage, keys) in bus.recorded_of_run(&job.run_id()).await? {
+                for key in keys {
+                    let (run, stage) = (job.run_id(), stage.clone());
+                    self.note(TaskProgress { run, stage, key, done: 1.0 });
+                }
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! Bytes to blocks of samples, at the rate and with the channels of the file.
 
-use std::io::{ErrorKind, Read, Seek};
+use std::io::{Read, Seek};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use symphonia::core::audio::Channels;
@@ -33,6 +33,8 @@ pub(super) struct Demux {
     decoder: Box<dyn AudioDecoder>,
     track: u32,
     time_base: Option<TimeBase>,
+    /// True for MP1, MP2 and MP3, which are trimmed here; other decoders trim their packets.
+    mpeg: bool,
     trim: Trim,
     edits: Vec<Edit>,
     failure: Failure,
@@ -67,6 +69,7 @@ impl Demux {
         let mut demux = Self {
             track: track.id,
             time_base: track.time_base,
+            mpeg: false,
             trim: Trim::nothing(),
             promised: 0,
             reader,
@@ -156,9 +159,12 @@ impl Demux {
         let at = frame_at(packet.pts.get(), self.time_base, rate);
         self.reached = self.reached.max(at.saturating_add(frames as i64));
         let kept = self.trim.kept(at, frames);
-        facts.delay += kept[0].start as u64 + packet.trim_start.get();
-        facts.padding +=
-            (frames - kept[0].len() - kept[1].len() - kept[0].start) as u64 + packet.trim_end.get();
+        facts.delay += kept[0].start as u64;
+        facts.padding += (frames - kept[0].len() - kept[1].len() - kept[0].start) as u64;
+        if !self.mpeg {
+            facts.delay += packet.trim_start.get();
+            facts.padding += packet.trim_end.get();
+        }
         for plane in &mut self.planes {
             plane.truncate(kept[1].end.max(kept[0].end));
             plane.drain(kept[0].end..kept[1].start.max(kept[0].end));
@@ -173,7 +179,8 @@ impl Demux {
         let Some(CodecParameters::Audio(codec)) = &track.codec_params else { return };
         let rate = codec.sample_rate.unwrap_or_default();
         (self.reached, self.promised) = (0, 0);
-        if is_mpeg(codec) {
+        self.mpeg = is_mpeg(codec);
+        if self.mpeg {
             // Without the encoder's word the length is a guess from the bit rate. Believing it
             // would cut songs short.
             if let (Some(padding), Some(frames)) = (track.padding, track.num_frames) {
@@ -294,9 +301,4 @@ fn note(tags: &mut Tags, tag: &Tag) {
 fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work))
         .unwrap_or_else(|_| Err(Error::DecodeError("the decoder failed on it")))
-}
-
-/// True if the file just ended before its time.
-pub(super) fn is_end(error: &Error) -> bool {
-    matches!(error, Error::IoError(error) if error.kind() == ErrorKind::UnexpectedEof)
 }

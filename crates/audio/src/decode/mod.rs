@@ -4,6 +4,7 @@ use std::io::{self, Read, Seek};
 
 use serde::{Deserialize, Serialize};
 use symphonia::core::audio::Channels;
+use symphonia::core::errors::Error;
 
 use self::demux::Demux;
 use self::mixdown::Mixdown;
@@ -177,9 +178,13 @@ fn refusal(failure: &Failure, otherwise: impl FnOnce() -> DecodeError) -> Decode
     failure.take().map_or_else(otherwise, DecodeError::Io)
 }
 
-fn unsupported(head: &[u8], error: &symphonia::core::errors::Error) -> DecodeError {
-    if demux::is_end(error) {
-        return DecodeError::Damaged("it ends within its header".to_owned());
+/// Why nothing came out of a file that begins with `head`.
+fn unsupported(head: &[u8], error: &Error) -> DecodeError {
+    match (sniff::audio(head), error) {
+        (None, _) => DecodeError::Unsupported(sniff::other(head).to_owned()),
+        (Some(name), Error::Unsupported(_)) => {
+            DecodeError::Unsupported(format!("{name} with sound of a kind that is not known here"))
+        }
+        (Some(name), error) => DecodeError::Damaged(format!("{name}: {error}")),
     }
-    DecodeError::Unsupported(sniff::looks_like(head).to_owned())
 }

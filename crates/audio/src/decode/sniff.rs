@@ -1,5 +1,5 @@
-/// What files begin with, and what people call them.
-const BEGINNINGS: [(&[u8], &str); 22] = [
+/// What other files begin with, and what people call them.
+const OTHERS: [(&[u8], &str); 22] = [
     (b"%PDF", "a PDF document"),
     (b"PK\x03\x04", "a ZIP archive or an office document"),
     (b"Rar!", "a RAR archive"),
@@ -27,10 +27,32 @@ const BEGINNINGS: [(&[u8], &str); 22] = [
 /// Bytes worth looking at.
 pub(super) const SNIFFED: usize = 512;
 
-/// What a file that does not decode looks like by its first bytes.
-pub(super) fn looks_like(head: &[u8]) -> &'static str {
-    let known = BEGINNINGS.iter().find(|(beginning, _)| head.starts_with(beginning));
-    if let Some((_, name)) = known {
+/// What files that can be decoded begin with.
+const AUDIO: [(&[u8], &str); 8] = [
+    (b"ID3", "an MP3 file"),
+    (b"fLaC", "a FLAC file"),
+    (b"OggS", "an OGG file"),
+    (b"RIFF", "a WAV file"),
+    (b"FORM", "an AIFF file"),
+    (b"caff", "a CAF file"),
+    (b"\x1A\x45\xDF\xA3", "a Matroska or WebM file"),
+    (b"\xFF\xFB", "an MP3 file"),
+];
+
+/// What the file would be if it decoded, by its first bytes.
+pub(super) fn audio(head: &[u8]) -> Option<&'static str> {
+    if contains(head, b"OpusHead") {
+        return None;
+    }
+    if head.get(4..8) == Some(b"ftyp") {
+        return Some("an MP4 file");
+    }
+    named(head, &AUDIO)
+}
+
+/// What a file that is no [`audio`] looks like by its first bytes.
+pub(super) fn other(head: &[u8]) -> &'static str {
+    if let Some(name) = named(head, &OTHERS) {
         return name;
     }
     if contains(head, b"OpusHead") {
@@ -48,6 +70,11 @@ pub(super) fn looks_like(head: &[u8]) -> &'static str {
     if is_text { "a text" } else { "no audio file known here" }
 }
 
+fn named(head: &[u8], names: &[(&[u8], &'static str)]) -> Option<&'static str> {
+    let known = names.iter().find(|(beginning, _)| head.starts_with(beginning));
+    known.map(|(_, name)| *name)
+}
+
 fn contains(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }
@@ -58,13 +85,15 @@ mod tests {
 
     #[test]
     fn files_are_called_by_their_names() {
-        assert_eq!(looks_like(b"%PDF-1.7"), "a PDF document");
-        assert_eq!(looks_like(b"  <!DOCTYPE html><html>"), "a web page");
-        assert_eq!(looks_like("Grüße, this is no song\n".as_bytes()), "a text");
-        assert_eq!(looks_like(&"ü".as_bytes()[..1]), "no audio file known here");
-        assert_eq!(looks_like(&"aü".as_bytes()[..2]), "a text");
-        assert_eq!(looks_like(b"OggS\0\x02....OpusHead"), "an Opus file");
-        assert_eq!(looks_like(&[0; 512]), "no audio file known here");
-        assert_eq!(looks_like(&[]), "no audio file known here");
+        assert_eq!(other(b"%PDF-1.7"), "a PDF document");
+        assert_eq!(other(b"  <!DOCTYPE html><html>"), "a web page");
+        assert_eq!(other("Grüße, this is no song\n".as_bytes()), "a text");
+        assert_eq!(other(&"ü".as_bytes()[..1]), "no audio file known here");
+        assert_eq!(other(&"aü".as_bytes()[..2]), "a text");
+        assert_eq!(other(b"OggS\0\x02....OpusHead"), "an Opus file");
+        assert_eq!(other(&[0; 512]), "no audio file known here");
+        assert_eq!(other(&[]), "no audio file known here");
+        assert_eq!(audio(b"\0\0\0\x20ftypM4A "), Some("an MP4 file"));
+        assert_eq!(audio(b"OggS\0\x02....OpusHead"), None);
     }
 }
