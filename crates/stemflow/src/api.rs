@@ -128,8 +128,6 @@ impl Gateway {
         let parsed = parsed.with_context(|| {
             format!("{url} is not the address of a gateway: {DEFAULT_URL} would be one")
         })?;
-        // An error means that one is installed already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let mut http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(PAUSE_TIMEOUT)

@@ -10,6 +10,8 @@ use workflow::{Bus, Config, Graph, layout};
 use crate::check;
 use crate::text;
 
+/// The stream of tasks, by the name under which `nats` shows it.
+pub(crate) const STREAM: &str = "STEMFLOW";
 /// What every description of ours begins with.
 const OURS: &str = "Stemflow: ";
 
@@ -73,7 +75,7 @@ async fn inventory(bus: &Bus, graph: &Graph) -> anyhow::Result<Vec<String>> {
     }
     for stage in graph.stages() {
         let consumer: jetstream::consumer::Consumer<pull::Config> =
-            js.get_consumer_from_stream(&stage.name, "STEMFLOW").await?;
+            js.get_consumer_from_stream(&stage.name, STREAM).await?;
         let waiting = consumer.cached_info().num_pending;
         lines.push(format!(
             "{:<14} {waiting:>8} tasks waiting        the stage's consumer",
