@@ -112,16 +112,18 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     if errand.args.no_wait {
         return failures.sum_up();
     }
+    let mut finished = 0;
     let finish = async {
         for job in &jobs {
             if let Err(error) = errand.finish(job).await {
                 failures.note(&job.song.name, error);
             }
+            finished += 1;
         }
     };
     tokio::select! {
         () = finish => failures.sum_up(),
-        _ = tokio::signal::ctrl_c() => Err(errand.interrupted(&jobs).into()),
+        _ = tokio::signal::ctrl_c() => Err(errand.interrupted(&jobs[finished..]).into()),
     }
 }
 
