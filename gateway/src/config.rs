@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::Parser;
 
+use crate::gateway::Limits;
+
 /// Stemflow's front doors: takes songs in and gives stems out, over HTTP and as the NATS micro
 /// service `stemflow`. Makes the streams, buckets and consumers that the stages wait for.
 #[derive(Clone, Debug, Parser)]
@@ -35,6 +37,10 @@ pub struct Config {
     #[arg(long, env = "STEMFLOW_MAX_UPLOADS", default_value_t = 32)]
     pub max_uploads: usize,
 
+    /// How long a client that sends a song may send nothing
+    #[arg(long, env = "STEMFLOW_IDLE_TIMEOUT", default_value = "60s", value_parser = humantime::parse_duration)]
+    pub idle_timeout: Duration,
+
     /// How many NATS servers keep each stream: 1, or 3 on a cluster
     #[arg(long, env = "STEMFLOW_REPLICAS", default_value_t = 1)]
     pub replicas: usize,
@@ -45,6 +51,15 @@ pub struct Config {
 }
 
 impl Config {
+    /// What clients may not go beyond.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            song_bytes: self.max_upload,
+            songs_at_once: self.max_uploads,
+            idle: self.idle_timeout,
+        }
+    }
+
     /// How the gateway reaches NATS.
     pub(crate) fn bus(&self) -> workflow::Config {
         workflow::Config {

@@ -1,6 +1,7 @@
 //! What all requests share.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use separation::Catalogue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -11,30 +12,36 @@ use crate::error::ApiError;
 use crate::metrics::Metrics;
 use crate::upload::Inlet;
 
+/// What clients may not go beyond.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The largest song, in bytes.
+    pub song_bytes: u64,
+    /// How many songs may come in at once.
+    pub songs_at_once: usize,
+    /// How long a client that sends a song may send nothing.
+    pub idle: Duration,
+}
+
 /// The state behind every request. It can take requests before NATS is there, and refuses them.
 pub struct Gateway {
     desk: OnceLock<Arc<Desk>>,
     catalogue: Arc<Catalogue>,
-    max_upload: u64,
+    limits: Limits,
     uploads: Arc<Semaphore>,
     shutdown: CancellationToken,
     pub(crate) metrics: Metrics,
 }
 
 impl Gateway {
-    /// A gateway without a desk that takes `max_uploads` songs at once, each of up to `max_upload`
-    /// bytes. `shutdown` ends what would else go on for as long as its client likes.
-    pub fn new(
-        catalogue: Arc<Catalogue>,
-        max_upload: u64,
-        max_uploads: usize,
-        shutdown: CancellationToken,
-    ) -> Self {
+    /// A gateway without a desk. `shutdown` ends what would else go on for as long as its client
+    /// likes.
+    pub fn new(catalogue: Arc<Catalogue>, limits: Limits, shutdown: CancellationToken) -> Self {
         Self {
             desk: OnceLock::new(),
             catalogue,
-            max_upload,
-            uploads: Arc::new(Semaphore::new(max_uploads)),
+            limits,
+            uploads: Arc::new(Semaphore::new(limits.songs_at_once)),
             shutdown,
             metrics: Metrics::new(),
         }
@@ -50,7 +57,7 @@ impl Gateway {
     }
 
     pub(crate) fn inlet(&self) -> Result<Inlet, ApiError> {
-        Ok(Inlet { desk: self.desk()?, limit: self.max_upload })
+        Ok(Inlet { desk: self.desk()?, limit: self.limits.song_bytes })
     }
 
     /// Leave to take a song in, for as long as the permit is held.
@@ -62,8 +69,8 @@ impl Gateway {
         &self.catalogue
     }
 
-    pub(crate) fn max_upload(&self) -> u64 {
-        self.max_upload
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
     }
 
     pub(crate) fn shutdown(&self) -> &CancellationToken {

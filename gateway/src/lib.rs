@@ -10,8 +10,6 @@
 //! bucket `queue`) or lies in that bucket already, put there with the `nats` CLI; from there on
 //! both doors do the same.
 
-#![recursion_limit = "256"]
-
 mod config;
 pub mod desk;
 mod download;
@@ -35,7 +33,7 @@ use http::{events, health, jobs, models, observe, page, separate, stems, tracks}
 pub use config::Config;
 pub use desk::Desk;
 pub use error::ApiError;
-pub use gateway::Gateway;
+pub use gateway::{Gateway, Limits};
 pub use micro::Micro;
 pub use serve::serve;
 

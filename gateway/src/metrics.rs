@@ -54,7 +54,10 @@ impl Metrics {
         let histogram = HistogramVec::new(options.buckets(SECONDS.to_vec()), &["route"]);
         let help = "Bytes of songs stored by way of HTTP.";
         let upload_bytes = IntCounter::new("stemflow_upload_bytes_total", help);
-        let jobs = Opts::new("stemflow_jobs", "Jobs that there are records of, by state.");
+        let jobs = Opts::new(
+            "stemflow_jobs",
+            "Jobs that there are records of, by state; the same from every replica.",
+        );
         let info = Opts::new("stemflow_build_info", "1, with the gateway's version as label.");
         let build_info = register(&registry, IntGaugeVec::new(info, &["version"]));
         build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);

@@ -31,9 +31,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> anyhow::Resul
     let graph = Graph::parse(&workflow)
         .with_context(|| format!("{} is no workflow", config.workflow.display()))?;
     let catalogue = Arc::new(Catalogue::read(&config.models)?);
-    let (max_upload, max_uploads) = (config.max_upload, config.max_uploads);
-    let gateway = Gateway::new(catalogue, max_upload, max_uploads, shutdown.clone());
-    let gateway = Arc::new(gateway);
+    let gateway = Arc::new(Gateway::new(catalogue, config.limits(), shutdown.clone()));
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("failed to listen on {}", config.listen))?;

@@ -7,6 +7,7 @@ use axum::http::{Request, StatusCode};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
+use futures::StreamExt;
 use serde_json::json;
 use support::{LIMIT, Stand, form};
 use workflow::Bucket;
@@ -118,6 +119,17 @@ async fn a_client_that_hangs_up_leaves_nothing_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_sends_nothing_more_is_not_waited_for() {
+    let stand = Stand::start().await;
+    let begun = futures::stream::iter([Ok::<_, std::io::Error>(Bytes::from(vec![7; 1 << 20]))]);
+    let stalled = Body::from_stream(begun.chain(futures::stream::pending()));
+    let reply = stand.send(Request::post("/apiv1/separate").body(stalled).unwrap()).await;
+    assert_eq!(reply.status, StatusCode::REQUEST_TIMEOUT);
+    assert!(reply.error().contains("for 1 seconds: send the song again"), "{}", reply.error());
+    stand.wait_for_empty_queue().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_done_is_said_with_a_next_step() {
     let stand = Stand::start().await;
     let path = "/apiv1/separate";
@@ -127,7 +139,7 @@ async fn what_cannot_be_done_is_said_with_a_next_step() {
         Request::post(path).header("content-type", content_type).body(body.into()).unwrap()
     };
     for (request, status, error) in [
-        (of_type("audio/mpeg", ""), 400, "No MP3 file"),
+        (of_type("audio/mpeg", ""), 422, "the song is empty"),
         (form(path, &[("model", None, b"mini")]), 400, "No MP3 file"),
         (support::json(path, &json!({"model": "mini"})), 400, "No MP3 file"),
         (form(path, &[("mp3", Some(""), b"")]), 422, "the song is empty"),

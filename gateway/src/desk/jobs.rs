@@ -1,11 +1,11 @@
 //! All jobs, and the end of one.
 
+use separation::Manifest;
 use serde::Serialize;
 use workflow::{Bucket, Job, JobId, JobState};
 
-use super::{Desk, manifest, parse_hash};
+use super::{Desk, manifest};
 use crate::error::ApiError;
-use separation::Manifest;
 
 /// The songs that are not separated yet.
 #[derive(Debug, Serialize)]
@@ -45,14 +45,12 @@ impl Desk {
 
     /// Stops a job that has not ended.
     pub async fn cancel(&self, hash: &str) -> Result<Ended, ApiError> {
-        self.job(hash).await?;
-        let Some(job) = self.bus.cancel(&parse_hash(hash)?).await? else {
+        let before = self.job(hash).await?;
+        let Some(job) = self.bus.cancel(&before.hash).await? else {
             return Err(ApiError::NotFound("the job was removed just now".to_owned()));
         };
-        let reason = match job.state {
-            JobState::Cancelled => "Job cancelled",
-            _ => "Job has ended already",
-        };
+        let is_ours = job.state == JobState::Cancelled && !before.state.is_final();
+        let reason = if is_ours { "Job cancelled" } else { "Job has ended already" };
         Ok(Ended::new(job, reason))
     }
 

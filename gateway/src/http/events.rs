@@ -4,9 +4,9 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
-use axum::response::Sse;
 use axum::response::sse::{Event, KeepAlive};
-use futures::{Stream, StreamExt};
+use axum::response::{IntoResponse, Sse};
+use futures::StreamExt;
 
 use super::Shared;
 use crate::desk::{Follower, Status};
@@ -18,15 +18,17 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub(crate) async fn events(
     State(gateway): Shared,
     Path(hash): Path<String>,
-) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
+) -> Result<impl IntoResponse, ApiError> {
     let follower = Follower::new(gateway.desk()?, &hash).await?;
     let shutdown = gateway.shutdown().clone();
     let events = futures::stream::unfold(follower, |mut follower| async {
         let event = next(&mut follower).await?;
-        Some((Ok(event), follower))
+        Some((Ok::<_, Infallible>(event), follower))
     });
     let events = events.take_until(shutdown.cancelled_owned());
-    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+    // nginx would keep them back until there are many.
+    let unbuffered = [("x-accel-buffering", "no")];
+    Ok((unbuffered, Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))))
 }
 
 /// The stream ends where it cannot go on: whoever listens connects again.

@@ -13,6 +13,8 @@ use crate::error::ApiError;
 
 /// How long the storage may take to answer a probe.
 const PROBE: Duration = Duration::from_secs(2);
+/// How long it may take to list the jobs: less than a scrape may.
+const SCRAPE: Duration = Duration::from_secs(5);
 
 /// The process is alive.
 pub(crate) async fn livez() -> &'static str {
@@ -39,7 +41,7 @@ pub(crate) async fn readyz(State(gateway): Shared) -> Result<&'static str, (Stat
 pub(crate) async fn metrics(State(gateway): Shared) -> Result<impl IntoResponse, ApiError> {
     let jobs = match gateway.desk() {
         // The counters are wanted most when NATS is not well.
-        Ok(desk) => desk.bus().all_jobs().await.ok(),
+        Ok(desk) => timeout(SCRAPE, desk.bus().all_jobs()).await.ok().and_then(Result::ok),
         Err(_) => None,
     };
     let text = gateway.metrics.render(jobs.as_deref());

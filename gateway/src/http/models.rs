@@ -21,6 +21,6 @@ pub(crate) async fn models(State(gateway): Shared) -> Json<Value> {
     Json(json!({
         "models": models,
         "formats": ["mp3", "flac", "wav"],
-        "max_upload_bytes": gateway.max_upload(),
+        "max_upload_bytes": gateway.limits().song_bytes,
     }))
 }

@@ -18,6 +18,7 @@ pub(crate) async fn observe(State(gateway): Shared, request: Request, next: Next
     let route = path.as_ref().map_or("none", MatchedPath::as_str);
     let status = response.status();
     gateway.metrics.http(&method, route, status, started.elapsed());
+    tracing::debug!(%method, route, status = status.as_u16(), took = ?started.elapsed(), "request");
     if let Some(Hidden(error)) = response.extensions().get() {
         let reason = error.source().map_or_else(|| error.to_string(), ToString::to_string);
         tracing::error!(%method, route, status = status.as_u16(), error = reason, "request failed");

@@ -24,15 +24,16 @@ pub(crate) async fn separate(
 ) -> Result<Json<Receipt>, ApiError> {
     let (head, body) = request.into_parts();
     let form = Form::of(text(&head.headers, header::CONTENT_TYPE))?;
-    let limit = gateway.max_upload();
-    let room = room(&form, limit);
-    let body = Incoming::new(body, room, limit);
-    let taken = match check(&head.headers, room, limit) {
+    let limits = gateway.limits();
+    let room = room(&form, limits.song_bytes);
+    let body = Incoming::new(body, room, limits);
+    let taken = match check(&head.headers, room, limits.song_bytes) {
         Ok(()) => take(&gateway, form, &body, &query).await,
         Err(error) => Err(error),
     };
-    // A client that asked whether to send the body at all has its answer.
-    if taken.is_err() && !head.headers.contains_key(header::EXPECT) {
+    if let Err(error) = &taken
+        && is_sending(&head.headers, error)
+    {
         body.drain().await;
     }
     let (intake, spec) = taken?;
@@ -60,6 +61,11 @@ async fn submit(gateway: Arc<Gateway>, intake: Intake, spec: Spec) -> Result<Rec
         Ok(receipt)
     });
     submitted.await.map_err(|error| ApiError::Internal(error.into()))?
+}
+
+/// False for a client that sends nothing, or asked whether to send the body at all.
+fn is_sending(headers: &HeaderMap, error: &ApiError) -> bool {
+    !matches!(error, ApiError::Stalled { .. }) && !headers.contains_key(header::EXPECT)
 }
 
 /// How long a body of that form may be; base64 makes four bytes of three.

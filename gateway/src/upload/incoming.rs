@@ -8,9 +8,8 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use crate::error::ApiError;
+use crate::gateway::Limits;
 
-/// How long a client may send nothing.
-const IDLE: Duration = Duration::from_secs(60);
 /// A client that is still sending does not see a reply: it is listened to for a while longer.
 const DRAIN_TIME: Duration = Duration::from_secs(5);
 const DRAIN_BYTES: u64 = 32 << 20;
@@ -25,27 +24,27 @@ struct Source {
     body: BodyDataStream,
     /// Bytes that may still come.
     room: u64,
-    /// What the client reads when more comes.
-    limit: u64,
+    limits: Limits,
 }
 
 impl Incoming {
-    /// A body of up to `room` bytes, in which a song of up to `limit` is.
-    pub(crate) fn new(body: Body, room: u64, limit: u64) -> Self {
-        Self(Arc::new(Mutex::new(Source { body: body.into_data_stream(), room, limit })))
+    /// A body of up to `room` bytes, with a song in it.
+    pub(crate) fn new(body: Body, room: u64, limits: Limits) -> Self {
+        Self(Arc::new(Mutex::new(Source { body: body.into_data_stream(), room, limits })))
     }
 
     /// The next bytes; `None` at the end.
     pub(crate) async fn next(&self) -> Result<Option<Bytes>, ApiError> {
         let mut source = self.0.lock().await;
-        let Ok(next) = timeout(IDLE, source.body.next()).await else {
-            return Err(ApiError::Stalled { seconds: IDLE.as_secs() });
+        let Limits { idle, song_bytes, .. } = source.limits;
+        let Ok(next) = timeout(idle, source.body.next()).await else {
+            return Err(ApiError::Stalled { seconds: idle.as_secs() });
         };
         let Some(bytes) = next else { return Ok(None) };
         let bytes = bytes.map_err(|_| {
             ApiError::Malformed("the body broke off: send the song again".to_owned())
         })?;
-        let too_large = ApiError::TooLarge { limit: source.limit };
+        let too_large = ApiError::TooLarge { limit: song_bytes };
         source.room = source.room.checked_sub(bytes.len() as u64).ok_or(too_large)?;
         Ok(Some(bytes))
     }

@@ -10,13 +10,9 @@ pub(super) async fn read(
     body: &Incoming,
     options: Request,
 ) -> Result<(Intake, Request), ApiError> {
-    let Some(mut bytes) = body.next().await? else { return Err(ApiError::NoSong) };
     let mut intake = inlet.open();
-    loop {
+    while let Some(bytes) = body.next().await? {
         intake.write(&bytes).await?;
-        match body.next().await? {
-            Some(more) => bytes = more,
-            None => return Ok((intake, options)),
-        }
     }
+    Ok((intake, options))
 }

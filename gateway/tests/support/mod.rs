@@ -1,6 +1,6 @@
 //! A gateway on a NATS server of its own, and stages that make stems of nothing.
 
-#![allow(dead_code, reason = "each test file uses its part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part of it")]
 
 use std::io::Write;
 use std::path::Path;
@@ -12,8 +12,8 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use bytes::Bytes;
 use futures::TryStreamExt;
-use gateway::Gateway;
 use gateway::desk::Desk;
+use gateway::{Gateway, Limits};
 use separation::{Catalogue, Manifest, ManifestStem, Source, Spec};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -146,7 +146,9 @@ impl Drop for Stand {
 
 /// A gateway that has no NATS.
 pub fn closed_gateway(shutdown: &CancellationToken) -> Arc<Gateway> {
-    Arc::new(Gateway::new(Arc::new(catalogue()), LIMIT, 4, shutdown.clone()))
+    let idle = Duration::from_secs(1);
+    let limits = Limits { song_bytes: LIMIT, songs_at_once: 4, idle };
+    Arc::new(Gateway::new(Arc::new(catalogue()), limits, shutdown.clone()))
 }
 
 fn catalogue() -> Catalogue {
@@ -259,6 +261,7 @@ impl Stage for Publish {
                 delay_removed: 0,
                 padding_removed: 0,
                 damaged_packets: 0,
+                truncated: false,
             },
             tags: [].into(),
             stems: stems.collect::<Result<_, Failure>>()?,
