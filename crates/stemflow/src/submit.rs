@@ -106,7 +106,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         let name = song.name.clone();
         match errand.hand_in(song).await {
             Ok(job) => jobs.push(job),
-            Err(error) => failures.note(&name, error),
+            Err(error) => failures.note(&name, &error),
         }
     }
     if errand.args.no_wait {
@@ -116,7 +116,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let finish = async {
         for job in &jobs {
             if let Err(error) = errand.finish(job).await {
-                failures.note(&job.song.name, error);
+                failures.note(&job.song.name, &error);
             }
             finished += 1;
         }
@@ -200,8 +200,8 @@ struct Failures {
 
 impl Failures {
     /// Tells it at once if there are more songs to come.
-    fn note(&mut self, song: &str, error: anyhow::Error) {
-        let error = anyhow!("{song}: {}", describe(&error));
+    fn note(&mut self, song: &str, error: &anyhow::Error) {
+        let error = anyhow!("{song}: {}", describe(error));
         if self.of > 1 {
             eprintln!("stemflow: {error}");
         }
