@@ -35,10 +35,10 @@ use crate::layout::HEARTBEAT;
 use crate::names;
 use crate::stage::{Failure, Output, Stage, Task, lock};
 
-/// How long one request for a task waits at the server.
-const PULL_EXPIRES: Duration = Duration::from_secs(30);
-/// The server says this often that the request still stands.
-const PULL_HEARTBEAT: Duration = Duration::from_secs(5);
+/// How long one request for a task waits at the server, and so how long a worker may wait in vain
+/// after the server has lost it. Not with the library's heartbeats: its batch (0.51) goes to sleep
+/// on the first of them and leaves a task that comes later lying until the request expires.
+const PULL_EXPIRES: Duration = Duration::from_secs(10);
 /// How often progress is told while a task runs.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 /// How long a stage may take to notice that it should stop. After that the process has to go, for
@@ -153,8 +153,7 @@ impl<S: Stage> Worker<S> {
 
     async fn pull(&self) -> Result<Option<Message>, BusError> {
         let what = || format!("ask for a task of `{}`", self.stage.name());
-        let request = self.consumer.batch().max_messages(1);
-        let request = request.expires(PULL_EXPIRES).heartbeat(PULL_HEARTBEAT);
+        let request = self.consumer.batch().max_messages(1).expires(PULL_EXPIRES);
         let mut messages = request.messages().await.during(what())?;
         messages.next().await.transpose().during(what())
     }
