@@ -35,10 +35,12 @@ use crate::layout::HEARTBEAT;
 use crate::names;
 use crate::stage::{Failure, Output, Stage, Task, lock};
 
-/// How long one request for a task waits at the server.
-const PULL_EXPIRES: Duration = Duration::from_secs(30);
-/// The server says this often that the request still stands.
-const PULL_HEARTBEAT: Duration = Duration::from_secs(5);
+/// How long one request for a task waits at the server. A request that was lost with a server is
+/// made again after this time.
+///
+/// No heartbeats: after the first one, async-nats 0.51 does not wake whoever waits for a batch, and
+/// the task that comes next lies there until its lease has run out.
+const PULL_EXPIRES: Duration = Duration::from_secs(10);
 /// How often progress is told while a task runs.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 /// How long a stage may take to notice that it should stop. After that the process has to go, for
@@ -154,8 +156,7 @@ impl<S: Stage> Worker<S> {
     async fn pull(&self) -> Result<Option<Message>, BusError> {
         let what = || format!("ask for a task of `{}`", self.stage.name());
         let request = self.consumer.batch().max_messages(1);
-        let request = request.expires(PULL_EXPIRES).heartbeat(PULL_HEARTBEAT);
-        let mut messages = request.messages().await.during(what())?;
+        let mut messages = request.expires(PULL_EXPIRES).messages().await.during(what())?;
         messages.next().await.transpose().during(what())
     }
 
