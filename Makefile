@@ -20,7 +20,8 @@ demo: build ## Separate a song, and stop again; also SONG=… OUT=… MODEL=…
 up: build ## Start the whole stack on http://127.0.0.1:5000, until Ctrl-C
 	@target/release/stemflow up
 
-test: setup lint ## Check everything that CI checks
+# The tests run the real binaries, and cargo builds only some of them for that by itself.
+test: lint build ## Check everything that CI checks
 	cargo test --release --workspace
 
 lint: setup ## Check the form of the code
@@ -28,7 +29,7 @@ lint: setup ## Check the form of the code
 	cargo clippy --release --workspace --all-targets -- -D warnings
 
 bench: setup ## Measure
-	cargo bench --profile release --workspace
+	cargo bench --profile release --workspace --benches
 
 build: setup
 	@cargo build --release --workspace

@@ -1,9 +1,15 @@
 //! Sound as Stemflow knows it.
 //!
-//! A [`Waveform`] is stereo at 44.1 kHz, always. A [`Grid`] says how a song is cut into the
-//! segments that the model sees and how their results are laid over each other again.
+//! A [`Waveform`] is stereo at 44.1 kHz, always; "frame" is one sample of each channel, and
+//! lengths are counted in frames everywhere. In the order in which a song passes through:
 //!
-//! "Frame" is one sample of each channel; lengths are counted in frames everywhere.
+//! - [`Song`] decodes whatever was uploaded, [`Stats`] measures it on the way;
+//! - [`Cutter`] cuts it into shards, by a [`Grid`] of the segments that the model sees;
+//! - [`WavWriter`] and [`WavReader`] carry shards from stage to stage;
+//! - [`Join`] lays what the model made of them over each other again;
+//! - [`StemWriter`] makes the file that people download, and [`Contract`] checks it.
+//!
+//! All of it streams: memory does not grow with the length of the song.
 
 mod check;
 mod cut;

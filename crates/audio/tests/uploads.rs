@@ -195,9 +195,13 @@ fn broken_files_never_bring_the_decoder_down() {
     for file in &good {
         for _ in 0..150 {
             let broken = damage(file, &mut random);
-            if let Ok((song, facts)) = decode(&broken) {
-                assert!(song.peak().is_finite());
-                assert_eq!(song.frames() as u64, facts.frames);
+            match decode(&broken) {
+                Ok((song, facts)) => {
+                    assert!(song.peak().is_finite());
+                    assert_eq!(song.frames() as u64, facts.frames);
+                }
+                // Nothing here is the fault of the memory that the bytes are read from.
+                Err(error) => assert!(!matches!(error, DecodeError::Io(_)), "{error}"),
             }
         }
     }

@@ -1,13 +1,18 @@
 """Seeded models and mixes, and what Demucs 4.1.0 for Python makes of them.
 
-    pip install torch==2.11.0 demucs==4.1.0
-
-    reference.py make official DIR     DIR/{model.safetensors,mix.wav,expected/*.wav}
     reference.py make fixtures DIR     the committed ones: crates/demucs/tests/fixtures
-    reference.py expect MODEL MIX DIR  DIR/*.wav, for any model and any 44.1 kHz stereo WAV
+    reference.py make official DIR     the same at the size of the published htdemucs, 25 seconds
+    reference.py expect MODEL MIX DIR  DIR/*.wav, for any model and any mix
     reference.py compare DIR DIR       the greatest difference of two folders of stems
 
-All WAV files are stereo, 44.1 kHz, 32-bit float.
+Every folder made holds model.safetensors, mix.wav and expected/*.wav; WAV files are stereo,
+44.1 kHz, 32-bit float. The check at full size, in an environment with torch==2.11.0 and
+demucs==4.1.0:
+
+    reference.py make official out/parity
+    cargo run --release -p demucs --example separate -- \\
+        out/parity/mix.wav out/parity/ours --model out/parity/model.safetensors
+    reference.py compare out/parity/ours out/parity/expected
 """
 
 import argparse
@@ -95,7 +100,8 @@ def build(options, seed):
 
 def encode_fraction(value):
     if isinstance(value, Fraction):
-        return {"_type": "fraction", "numerator": value.numerator, "denominator": value.denominator}
+        numerator, denominator = value.numerator, value.denominator
+        return {"_type": "fraction", "numerator": numerator, "denominator": denominator}
     return value
 
 
@@ -167,6 +173,10 @@ def make(folder, options, frames, seed, dtype):
     expect(folder / "model.safetensors", folder / "mix.wav", folder / "expected")
 
 
+def rms(samples):
+    return np.sqrt((samples**2).mean())
+
+
 def compare(folder, expected):
     worst = 0.0
     for path in sorted(Path(expected).glob("*.wav")):
@@ -175,8 +185,8 @@ def compare(folder, expected):
             sys.exit(f"{path.name}: {ours.shape[1]} frames, not {theirs.shape[1]}")
         apart = np.abs(ours - theirs)
         print(
-            f"{path.stem:8} max |difference| {apart.max():.2e}, rms {np.sqrt((apart**2).mean()):.2e}"
-            f" (peak {np.abs(theirs).max():.3f}, rms {np.sqrt((theirs**2).mean()):.3f})"
+            f"{path.stem:8} max |difference| {apart.max():.2e}, rms {rms(apart):.2e}"
+            f" (peak {np.abs(theirs).max():.3f}, rms {rms(theirs):.3f})"
         )
         worst = max(worst, float(np.nan_to_num(apart, nan=np.inf).max()))
     print(f"worst    {worst:.2e}, {'within' if worst <= TOLERANCE else 'BEYOND'} {TOLERANCE:.0e}")
@@ -184,7 +194,8 @@ def compare(folder, expected):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    raw = argparse.RawTextHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("command", choices=["make", "expect", "compare"])
     parser.add_argument("arguments", nargs="+")
     parsed = parser.parse_args()

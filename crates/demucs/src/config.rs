@@ -264,9 +264,11 @@ mod tests {
     use super::*;
 
     fn config(kwargs: Value) -> Result<Config, Vec<Refused>> {
-        let mut all = json!({ "sources": ["drums", "bass"] });
-        all.as_object_mut().unwrap().extend(kwargs.as_object().unwrap().clone());
-        Config::new(Vec::new(), serde_json::from_value(all).unwrap())
+        let Value::Object(mut kwargs) = kwargs else {
+            panic!("keyword arguments have names");
+        };
+        kwargs.entry("sources").or_insert(json!(["drums", "bass"]));
+        Config::new(Vec::new(), kwargs)
     }
 
     fn refused(kwargs: Value) -> Vec<String> {

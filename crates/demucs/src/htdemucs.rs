@@ -247,8 +247,8 @@ fn channels_as_complex(xs: &Tensor) -> Tensor {
     pairs.contiguous().view_as_complex()
 }
 
-/// Magnitudes `[b, s, c, f, t]` with the phase of the mix, complex `[b, c, f, t]`
-/// (`HTDemucs._mask` where `wiener_iters` is negative).
+/// Magnitudes `[b, s, c, f, t]`, with the phase of the mix, complex `[b, c, f, t]` → complex
+/// `[b, s, c, f, t]` (`HTDemucs._mask` where `wiener_iters` is negative).
 fn mask(mix: &Tensor, magnitudes: &Tensor) -> Tensor {
     let phase = mix / (mix.abs() + 1e-8);
     phase.unsqueeze(1) * magnitudes

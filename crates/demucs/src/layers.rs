@@ -2,7 +2,7 @@
 //!
 //! Shapes: `b` batch, `c` channels, `f` frequencies, `t` time steps, `n` tokens.
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use crate::weights::Scope;
 
@@ -225,7 +225,7 @@ impl FrequencyEmbedding {
     pub(crate) fn new(scope: &mut Scope, [bins, channels]: [i64; 2], scale: f64) -> Self {
         let embedding = scope.at("embedding").tensor("weight", &[bins, channels]);
         // [f, c] → [c, f, 1]
-        Self((embedding * scale).to_kind(Kind::Float).transpose(0, -1).unsqueeze(-1))
+        Self((embedding * scale).transpose(0, -1).unsqueeze(-1))
     }
 
     pub(crate) fn forward(&self, xs: &Tensor) -> Tensor {

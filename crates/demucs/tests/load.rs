@@ -1,5 +1,7 @@
 //! Model files that are whole, damaged, or of another kind.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first thing that is wrong")]
+
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};

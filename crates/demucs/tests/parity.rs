@@ -2,6 +2,8 @@
 //!
 //! `parity/reference.py make fixtures` made the files; it can do the same at full size.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first thing that is wrong")]
+
 use std::fs::File;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,11 @@
 //! What holds for any model, tried on a small one.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first thing that is wrong")]
+
 use std::num::NonZero;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::thread;
 
 use audio::{Grid, Join, Shard, Shards, Stats, Waveform};
 use demucs::{Demucs, Device, Mix, Options, SeparateError};
@@ -89,6 +92,16 @@ fn silence_a_single_frame_and_nothing_give_stems_of_their_length_and_no_nan() {
             assert!(stem.peak().is_finite());
         }
     }
+}
+
+#[test]
+fn a_model_moves_to_another_thread() {
+    let demucs = demucs();
+    let separated = thread::spawn(move || {
+        let stems = demucs.separate(&song(1000), &Options::default()).unwrap();
+        stems.iter().count()
+    });
+    assert_eq!(separated.join().unwrap(), SOURCES.len());
 }
 
 #[test]

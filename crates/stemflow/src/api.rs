@@ -26,7 +26,7 @@ const PAUSE_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(clap::Args)]
 pub(crate) struct Where {
     /// The gateway
-    #[arg(long, env = "STEMFLOW_URL", default_value = DEFAULT_URL)]
+    #[arg(long, env = "STEMFLOW_URL", hide_env_values = true, default_value = DEFAULT_URL)]
     url: String,
 }
 
@@ -128,8 +128,6 @@ impl Gateway {
         let parsed = parsed.with_context(|| {
             format!("{url} is not the address of a gateway: {DEFAULT_URL} would be one")
         })?;
-        // An error means that one is installed already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let mut http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(PAUSE_TIMEOUT)

@@ -10,6 +10,8 @@ use workflow::{Bus, Config, Graph, layout};
 use crate::check;
 use crate::text;
 
+/// The stream of tasks, by the name under which `nats` shows it.
+pub(crate) const STREAM: &str = "STEMFLOW";
 /// What every description of ours begins with.
 const OURS: &str = "Stemflow: ";
 
@@ -19,10 +21,22 @@ const OURS: &str = "Stemflow: ";
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The NATS servers, comma-separated
-    #[arg(long, value_name = "URL", env = "NATS_URL", default_value = "nats://127.0.0.1:4222")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "NATS_URL",
+        hide_env_values = true,
+        default_value = "nats://127.0.0.1:4222"
+    )]
     nats: String,
     /// The stages
-    #[arg(long, value_name = "FILE", env = "STEMFLOW_WORKFLOW", default_value = "workflow.toml")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "STEMFLOW_WORKFLOW",
+        hide_env_values = true,
+        default_value = "workflow.toml"
+    )]
     workflow: PathBuf,
     /// How many servers keep a copy: 1 for one server, 3 for a cluster
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -61,7 +75,7 @@ async fn inventory(bus: &Bus, graph: &Graph) -> anyhow::Result<Vec<String>> {
     }
     for stage in graph.stages() {
         let consumer: jetstream::consumer::Consumer<pull::Config> =
-            js.get_consumer_from_stream(&stage.name, "STEMFLOW").await?;
+            js.get_consumer_from_stream(&stage.name, STREAM).await?;
         let waiting = consumer.cached_info().num_pending;
         lines.push(format!(
             "{:<14} {waiting:>8} tasks waiting        the stage's consumer",

@@ -106,22 +106,24 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         let name = song.name.clone();
         match errand.hand_in(song).await {
             Ok(job) => jobs.push(job),
-            Err(error) => failures.note(&name, error),
+            Err(error) => failures.note(&name, &error),
         }
     }
     if errand.args.no_wait {
         return failures.sum_up();
     }
+    let mut finished = 0;
     let finish = async {
         for job in &jobs {
             if let Err(error) = errand.finish(job).await {
-                failures.note(&job.song.name, error);
+                failures.note(&job.song.name, &error);
             }
+            finished += 1;
         }
     };
     tokio::select! {
         () = finish => failures.sum_up(),
-        _ = tokio::signal::ctrl_c() => Err(errand.interrupted(&jobs).into()),
+        _ = tokio::signal::ctrl_c() => Err(errand.interrupted(&jobs[finished..]).into()),
     }
 }
 
@@ -198,8 +200,8 @@ struct Failures {
 
 impl Failures {
     /// Tells it at once if there are more songs to come.
-    fn note(&mut self, song: &str, error: anyhow::Error) {
-        let error = anyhow!("{song}: {}", describe(&error));
+    fn note(&mut self, song: &str, error: &anyhow::Error) {
+        let error = anyhow!("{song}: {}", describe(error));
         if self.of > 1 {
             eprintln!("stemflow: {error}");
         }

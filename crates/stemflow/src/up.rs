@@ -69,16 +69,28 @@ pub(crate) struct Args {
     #[arg(long, value_name = "STAGE=N")]
     scale: Vec<Scale>,
     /// The stages
-    #[arg(long, value_name = "FILE", env = "STEMFLOW_WORKFLOW", default_value = "workflow.toml")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "STEMFLOW_WORKFLOW",
+        hide_env_values = true,
+        default_value = "workflow.toml"
+    )]
     workflow: PathBuf,
     /// The folder of models.toml and the weights
-    #[arg(long, value_name = "DIR", env = "STEMFLOW_MODELS", default_value = "models")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "STEMFLOW_MODELS",
+        hide_env_values = true,
+        default_value = "models"
+    )]
     models: PathBuf,
     /// Where the programs are, named as their stages; by default beside this one
     #[arg(long, value_name = "DIR")]
     bin: Option<PathBuf>,
     /// The nats-server to use; by default that of scripts/setup, or the one on PATH
-    #[arg(long, value_name = "FILE", env = "STEMFLOW_NATS_SERVER")]
+    #[arg(long, value_name = "FILE", env = "STEMFLOW_NATS_SERVER", hide_env_values = true)]
     nats_server: Option<PathBuf>,
 }
 

@@ -1,12 +1,18 @@
 //! `stemflow check`, as it is called.
 
+use std::ffi::OsStr;
 use std::process::{Command, Output};
 
 fn check(workflow: &str) -> Output {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a directory can be made");
     let file = folder.path().join("workflow.toml");
-    std::fs::write(&file, workflow).unwrap();
-    Command::new(env!("CARGO_BIN_EXE_stemflow")).arg("check").arg(file).output().unwrap()
+    std::fs::write(&file, workflow).expect("it can be written to");
+    stemflow(&[OsStr::new("check"), file.as_os_str()])
+}
+
+fn stemflow(args: &[impl AsRef<OsStr>]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stemflow"));
+    command.args(args).output().expect("stemflow can be run")
 }
 
 #[test]
@@ -44,11 +50,9 @@ fn the_workflow_of_this_repository_is_shown_as_arrows() {
 
 #[test]
 fn a_wrong_call_is_told_from_a_wrong_workflow() {
-    let stemflow = |args: &[&str]| {
-        Command::new(env!("CARGO_BIN_EXE_stemflow")).args(args).output().unwrap().status.code()
-    };
-    assert_eq!(stemflow(&["check", "no/such/file.toml"]), Some(1));
-    assert_eq!(stemflow(&["check", "--no-such-option"]), Some(2));
-    assert_eq!(stemflow(&["status", "not-a-hash"]), Some(2));
-    assert_eq!(stemflow(&["--help"]), Some(0));
+    let exit_code = |args: &[&str]| stemflow(args).status.code();
+    assert_eq!(exit_code(&["check", "no/such/file.toml"]), Some(1));
+    assert_eq!(exit_code(&["check", "--no-such-option"]), Some(2));
+    assert_eq!(exit_code(&["status", "not-a-hash"]), Some(2));
+    assert_eq!(exit_code(&["--help"]), Some(0));
 }

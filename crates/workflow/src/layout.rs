@@ -95,16 +95,16 @@ async fn make_streams(js: &Context, replicas: usize) -> Result<(), BusError> {
 }
 
 async fn make_buckets(js: &Context, replicas: usize) -> Result<(), BusError> {
-    for (bucket, max_age, about) in [
-        (names::JOBS, 7 * DAY, "Stemflow: what is known of each job"),
-        (names::WORKFLOWS, Duration::ZERO, "Stemflow: workflow texts by digest"),
+    for (bucket, max_age, max_bytes, about) in [
+        (names::JOBS, 7 * DAY, 256 << 20, "Stemflow: what is known of each job"),
+        (names::WORKFLOWS, Duration::ZERO, 16 << 20, "Stemflow: workflow texts by digest"),
     ] {
         let config = kv::Config {
             bucket: bucket.to_owned(),
             description: about.to_owned(),
             history: 1,
             max_age,
-            max_bytes: 512 << 20,
+            max_bytes,
             num_replicas: replicas,
             ..Default::default()
         };

@@ -13,7 +13,7 @@ use workflow::{Bucket, Failure, Output, Stage, Task};
 
 /// How much of a song goes into one shard: enough that moving it costs little beside separating
 /// it, little enough that many workers can share a song and that a lost one loses little.
-const SHARD_SECONDS: usize = 20;
+const SHARD_SECONDS: usize = 10;
 
 /// The stage `decode`.
 pub struct Decode;

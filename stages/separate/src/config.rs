@@ -1,5 +1,6 @@
 use std::env;
 use std::num::NonZero;
+use std::thread::available_parallelism;
 
 use demucs::{Device, DeviceError};
 use separation::{Catalogue, CatalogueError};
@@ -8,7 +9,7 @@ use separation::{Catalogue, CatalogueError};
 pub(crate) struct Config {
     pub(crate) catalogue: Catalogue,
     pub(crate) device: Device,
-    pub(crate) threads: Option<NonZero<u16>>,
+    threads: Option<NonZero<usize>>,
 }
 
 /// Why the process cannot start.
@@ -27,7 +28,8 @@ pub enum StartError {
 
 impl Config {
     /// `STEMFLOW_MODELS`, a folder; `STEMFLOW_DEVICE`, `cpu` (the default), `cuda` or `cuda:N`;
-    /// `STEMFLOW_THREADS` per operation on the CPU, by default all cores.
+    /// `STEMFLOW_THREADS`, the shards that are separated at a time on the CPU, by default one per
+    /// core.
     pub(crate) fn from_env() -> Result<Self, StartError> {
         let catalogue = Catalogue::from_env()?;
         let device = env::var("STEMFLOW_DEVICE").unwrap_or_else(|_| "cpu".to_owned()).parse()?;
@@ -36,5 +38,14 @@ impl Config {
             Err(_) => None,
         };
         Ok(Self { catalogue, device, threads })
+    }
+
+    /// How many threads separate, a shard each.
+    pub(crate) fn threads(&self) -> usize {
+        match (self.device, self.threads) {
+            (Device::Cuda(_), _) => 1,
+            (Device::Cpu, Some(threads)) => threads.get(),
+            (Device::Cpu, None) => available_parallelism().map_or(1, NonZero::get),
+        }
     }
 }

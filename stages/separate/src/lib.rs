@@ -5,7 +5,7 @@
 //! ```
 
 mod config;
-mod model_thread;
+mod model_threads;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -18,23 +18,27 @@ use workflow::{Bucket, Failure, Output, Stage, Task};
 pub use config::StartError;
 
 use config::Config;
-use model_thread::{Job, JobError, ModelThread};
+use model_threads::{Job, JobError, ModelThreads};
 
 /// The stage `separate`.
 pub struct Separate {
-    model: ModelThread,
+    model: ModelThreads,
 }
 
 impl Separate {
     /// Reads the environment and loads the first model of the catalogue.
     pub fn from_env() -> Result<Self, StartError> {
-        Ok(Self { model: ModelThread::start(Config::from_env()?)? })
+        Ok(Self { model: ModelThreads::start(Config::from_env()?)? })
     }
 }
 
 impl Stage for Separate {
     fn name(&self) -> &'static str {
         "separate"
+    }
+
+    fn concurrency(&self) -> usize {
+        self.model.threads()
     }
 
     fn run(&self, task: &Task) -> Result<Output, Failure> {

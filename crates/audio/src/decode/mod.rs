@@ -9,7 +9,7 @@ use symphonia::core::errors::Error;
 use self::demux::Demux;
 use self::mixdown::Mixdown;
 use self::resample::{RATES, Resampler};
-use self::source::{Failure, Source};
+use self::source::Source;
 use crate::{Tags, Waveform};
 
 mod demux;
@@ -18,6 +18,8 @@ mod mixdown;
 mod resample;
 mod sniff;
 mod source;
+mod tags;
+mod track;
 mod trim;
 
 /// Channels a source may have.
@@ -85,18 +87,15 @@ impl Song {
         if source.len() == 0 {
             return Err(DecodeError::Empty);
         }
-        let mut head = Vec::new();
-        source
-            .by_ref()
-            .take(sniff::SNIFFED as u64)
-            .read_to_end(&mut head)
-            .map_err(|_| refusal(&failure, || DecodeError::Empty))?;
+        let head = source.head(sniff::SNIFFED).map_err(DecodeError::Io)?;
         let is_mp4 = head.get(4..8) == Some(b"ftyp");
         let edits = if is_mp4 { edits::edits(&mut source) } else { Vec::new() };
-        let rewound = source.rewind().map_err(DecodeError::Io);
-        rewound?;
-        let mut demux = Demux::open(source, edits)
-            .map_err(|error| refusal(&failure, || unsupported(&head, &error)))?;
+        source.rewind().map_err(DecodeError::Io)?;
+        let mut demux = Demux::open(source, edits).map_err(|error| match failure.take() {
+            // A failure to read explains everything that follows from it.
+            Some(failure) => DecodeError::Io(failure),
+            None => unsupported(&head, &error),
+        })?;
         Ok(Self {
             tags: demux.tags(),
             facts: Facts::default(),
@@ -173,17 +172,12 @@ impl Iterator for Song {
     }
 }
 
-/// A failure to read explains everything that follows from it.
-fn refusal(failure: &Failure, otherwise: impl FnOnce() -> DecodeError) -> DecodeError {
-    failure.take().map_or_else(otherwise, DecodeError::Io)
-}
-
 /// Why nothing came out of a file that begins with `head`.
 fn unsupported(head: &[u8], error: &Error) -> DecodeError {
     match (sniff::audio(head), error) {
         (None, _) => DecodeError::Unsupported(sniff::other(head).to_owned()),
-        (Some(name), Error::Unsupported(_)) => {
-            DecodeError::Unsupported(format!("{name} with sound of a kind that is not known here"))
+        (Some(name), Error::Unsupported(what)) => {
+            DecodeError::Unsupported(format!("{name} of a kind that is not known here ({what})"))
         }
         (Some(name), error) => DecodeError::Damaged(format!("{name}: {error}")),
     }

@@ -25,7 +25,7 @@ const OTHERS: [(&[u8], &str); 22] = [
 ];
 
 /// Bytes worth looking at.
-pub(super) const SNIFFED: usize = 512;
+pub(super) const SNIFFED: u64 = 512;
 
 /// What files that can be decoded begin with.
 const AUDIO: [(&[u8], &str); 8] = [

@@ -19,12 +19,18 @@ impl Failure {
         result.map_err(|error| {
             let kind = error.kind();
             let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if kind != io::ErrorKind::Interrupted && first.is_none() {
+            if is_failure(kind) && first.is_none() {
                 *first = Some(error);
             }
             kind.into()
         })
     }
+}
+
+/// Offsets that make no sense come from the file's own content, not from the disk below it.
+fn is_failure(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{Interrupted, InvalidInput, UnexpectedEof};
+    !matches!(kind, Interrupted | InvalidInput | UnexpectedEof)
 }
 
 /// A seekable file that remembers its [`Failure`].
@@ -51,6 +57,15 @@ impl<S: Seek> Source<S> {
     }
 }
 
+impl<S: Read> Source<S> {
+    /// The next `bytes` bytes, fewer if there are no more.
+    pub(super) fn head(&mut self, bytes: u64) -> io::Result<Vec<u8>> {
+        let mut head = Vec::new();
+        self.inner.by_ref().take(bytes).read_to_end(&mut head)?;
+        Ok(head)
+    }
+}
+
 impl<S: Read> Read for Source<S> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         self.failure.note(self.inner.read(bytes))
@@ -59,11 +74,7 @@ impl<S: Read> Read for Source<S> {
 
 impl<S: Seek> Seek for Source<S> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        // A file's own nonsense offset is no failure of the disk below it.
-        match to {
-            SeekFrom::Start(at) if at > self.bytes => Err(io::ErrorKind::UnexpectedEof.into()),
-            _ => self.failure.note(self.inner.seek(to)),
-        }
+        self.failure.note(self.inner.seek(to))
     }
 }
 

@@ -17,17 +17,17 @@ impl Trim {
         Self { start: i64::MIN, padding: i64::MAX..i64::MAX }
     }
 
-    /// Of a block of `frames` frames, the first of them at `at`, the parts to keep. The second is
-    /// empty but where the padding ends within the block.
+    /// Of a block of `frames` frames, the first of them at `at`, the parts to keep, in order: the
+    /// song, and what lies beyond the padding. Either may be empty.
     pub(super) fn kept(&self, at: i64, frames: usize) -> [Range<usize>; 2] {
         let end = at.saturating_add(frames as i64);
         let within = |from: i64, to: i64| {
             let offset = |frame: i64| frame.clamp(at, end).abs_diff(at) as usize;
             offset(from)..offset(to).max(offset(from))
         };
-        let before = within(self.start, self.padding.start.max(self.start));
-        let after = within(self.start.max(self.padding.end), i64::MAX);
-        [before, after]
+        let song = within(self.start, self.padding.start.max(self.start));
+        let beyond = within(self.padding.end.max(self.start), i64::MAX);
+        [song, beyond]
     }
 }
 

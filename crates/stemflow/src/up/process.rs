@@ -36,7 +36,10 @@ pub(super) struct Program {
 /// A program that is kept running.
 pub(super) struct Process {
     pub(super) program: Program,
+    /// For what it says.
     pub(super) log: Log,
+    /// For what we say about it.
+    pub(super) supervisor: Log,
     /// How long it may take to stop.
     pub(super) grace: Duration,
     /// Asks it to stop.
@@ -73,7 +76,7 @@ impl Process {
     async fn run(&self) -> String {
         match self.try_run().await {
             Ok(status) => ending(status),
-            Err(error) => format!("it did not start: {}", crate::error::describe(&error)),
+            Err(error) => format!("did not start: {}", crate::error::describe(&error)),
         }
     }
 
@@ -101,12 +104,12 @@ impl Process {
 
     async fn end(&self, child: &mut Child) -> std::io::Result<ExitStatus> {
         signal(child, Signal::TERM);
-        let patience = tokio::select! {
+        let why = tokio::select! {
             status = child.wait() => return status,
-            () = self.kill.cancelled() => "killed",
-            () = sleep(self.grace) => "killed: it did not stop in time",
+            () = self.kill.cancelled() => "at once",
+            () = sleep(self.grace) => "as it did not stop in time",
         };
-        self.log.line(patience);
+        self.supervisor.line(format!("killing {} {why}", self.program.name));
         signal(child, Signal::KILL);
         child.wait().await
     }
@@ -121,9 +124,9 @@ fn signal(child: &Child, signal: Signal) {
 
 fn ending(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
-        (Some(code), _) => format!("it ended with exit code {code}"),
-        (None, Some(signal)) => format!("it was ended by signal {signal}"),
-        (None, None) => "it ended".to_owned(),
+        (Some(code), _) => format!("ended with exit code {code}"),
+        (None, Some(signal)) => format!("was ended by signal {signal}"),
+        (None, None) => "ended".to_owned(),
     }
 }
 

@@ -13,9 +13,8 @@ use workflow::{Bus, Config};
 use super::console::Log;
 use super::plan::Plan;
 use crate::api::Gateway;
+use crate::init::STREAM;
 
-/// The stream of tasks, by the name under which `nats` shows it.
-const STREAM: &str = "STEMFLOW";
 const ASK_EVERY: Duration = Duration::from_millis(100);
 const TELL_EVERY: Duration = Duration::from_secs(10);
 

@@ -88,7 +88,8 @@ impl Stack {
 
     fn process(&mut self, program: Program, grace: Duration, stop: CancellationToken) -> Process {
         let log = self.console.log(&program.name);
-        Process { program, log, grace, stop, kill: self.kill.clone() }
+        let (supervisor, kill) = (self.log.clone(), self.kill.clone());
+        Process { program, log, supervisor, grace, stop, kill }
     }
 
     /// Stops everything, nats-server last: the others still have to say what became of their work.

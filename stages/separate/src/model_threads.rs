@@ -1,9 +1,15 @@
-//! The one thread that owns the model: a tensor may move between threads, but not be shared, and
-//! libtorch keeps a pool of workers per thread that calls it.
+//! The threads that own the model, a copy each: a tensor may move between threads, but not be
+//! shared.
+//!
+//! On the CPU each computes with itself alone, and there are as many as shards are to be separated
+//! at a time. That wastes nothing on waiting for each other within a layer, and a shard has the
+//! same bytes whatever the number of threads. On a GPU there is one.
 
+use std::num::NonZero;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use audio::{Shard, Waveform};
@@ -40,21 +46,33 @@ pub(crate) enum JobError {
 
 type Answer = Result<Vec<Waveform>, JobError>;
 
+type Inbox = Arc<Mutex<Receiver<(Job, SyncSender<Answer>)>>>;
+
 /// The way to the model.
-pub(crate) struct ModelThread {
+pub(crate) struct ModelThreads {
     jobs: Sender<(Job, SyncSender<Answer>)>,
+    threads: usize,
 }
 
-impl ModelThread {
-    /// Loads the catalogue's first model, and starts the thread that owns it from then on.
+impl ModelThreads {
+    /// Loads the catalogue's first model, and starts the threads that own it from then on.
     pub(crate) fn start(config: Config) -> Result<Self, StartError> {
-        if let Some(threads) = config.threads {
-            demucs::set_threads(threads);
-        }
-        let first = load(&config, &config.catalogue.models()[0])?;
+        let threads = config.threads();
+        let config = Arc::new(config);
         let (jobs, inbox) = channel();
-        thread::spawn(move || Owner { config, loaded: Some(first) }.work(&inbox));
-        Ok(Self { jobs })
+        let inbox = Arc::new(Mutex::new(inbox));
+        for _ in 0..threads {
+            let loaded = Some(load(&config, &config.catalogue.models()[0])?);
+            let (owner, inbox) = (Owner { config: Arc::clone(&config), loaded }, inbox.clone());
+            thread::spawn(move || owner.work(&inbox));
+        }
+        tracing::info!(model = config.catalogue.models()[0].name, threads, "model loaded");
+        Ok(Self { jobs, threads })
+    }
+
+    /// How many shards can be separated at a time.
+    pub(crate) fn threads(&self) -> usize {
+        self.threads
     }
 
     /// Separates a shard; waits for those before it.
@@ -65,19 +83,25 @@ impl ModelThread {
     }
 }
 
+fn next(inbox: &Inbox) -> Option<(Job, SyncSender<Answer>)> {
+    inbox.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+}
+
 struct Loaded {
     model: Model,
     demucs: Demucs,
 }
 
 struct Owner {
-    config: Config,
+    config: Arc<Config>,
     loaded: Option<Loaded>,
 }
 
 impl Owner {
-    fn work(mut self, inbox: &Receiver<(Job, SyncSender<Answer>)>) {
-        for (job, answer) in inbox {
+    fn work(mut self, inbox: &Inbox) {
+        // What libtorch would split among threads of its own, this thread does alone.
+        demucs::set_threads(NonZero::<u16>::MIN);
+        while let Some((job, answer)) = next(inbox) {
             let separated = catch_unwind(AssertUnwindSafe(|| self.separate(job)));
             let separated = separated.unwrap_or_else(|_| {
                 // Whatever state it is in: the next job begins with a fresh one.
@@ -115,6 +139,5 @@ fn load(config: &Config, model: &Model) -> Result<Loaded, StartError> {
         name: model.name.clone(),
         reason: error.to_string(),
     })?;
-    tracing::info!(model = model.name, device = %demucs.device(), "model loaded");
     Ok(Loaded { model: model.clone(), demucs })
 }
