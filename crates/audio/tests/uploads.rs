@@ -40,6 +40,16 @@ fn mono_becomes_stereo_and_any_rate_44_100() {
 }
 
 #[test]
+fn the_demo_song_is_heard_from_its_first_frame_to_its_last() {
+    let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/../../demo/song.mp3");
+    let mut song = Song::open(std::fs::File::open(demo).unwrap()).unwrap();
+    assert_eq!(song.tags().title.as_deref(), Some("Four Ways Home"));
+    let frames: usize = song.by_ref().map(|block| block.unwrap().frames()).sum();
+    assert_eq!(frames, 1_042_560);
+    assert!(!song.facts().truncated);
+}
+
+#[test]
 fn the_same_bytes_give_the_same_frames() {
     let mp3 = encode(Format::Mp3, &song(60_000), &Tags::default());
     assert_eq!(decode(&mp3).unwrap(), decode(&mp3).unwrap());

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use symphonia::core::audio::Channels;
 use symphonia::core::errors::Error;
 
-use self::demux::Demux;
+use self::demux::{Block, Demux};
 use self::mixdown::Mixdown;
 use self::resample::{RATES, Resampler};
 use self::source::Source;
@@ -118,13 +118,7 @@ impl Song {
 
     fn advance(&mut self) -> Result<Option<Waveform>, DecodeError> {
         let Some(block) = self.demux.next(&mut self.facts)? else {
-            let rest = self.resampler.as_mut().map(Resampler::finish).unwrap_or_default();
-            self.ended = true;
-            self.facts.frames += rest.frames() as u64;
-            if self.facts.frames == 0 {
-                return Err(DecodeError::Empty);
-            }
-            return Ok((!rest.is_empty()).then_some(rest));
+            return self.finish();
         };
         if self.facts.source_rate == 0 {
             if !RATES.contains(&block.rate) {
@@ -134,17 +128,7 @@ impl Song {
             self.facts.source_channels = block.channels.count();
             self.resampler = Resampler::new(block.rate);
         }
-        let mix = match &mut self.mixdown {
-            Some((channels, mixdown)) if *channels == block.channels => mixdown.apply(block.planes),
-            changed => {
-                let count = block.channels.count();
-                if !(1..=MAX_CHANNELS).contains(&count) {
-                    return Err(DecodeError::Unsupported(format!("audio of {count} channels")));
-                }
-                let mixdown = Mixdown::new(&block.channels);
-                changed.insert((block.channels, mixdown)).1.apply(block.planes)
-            }
-        };
+        let mix = mix(&mut self.mixdown, block)?;
         let ready = match &mut self.resampler {
             Some(resampler) => resampler.push(&mix),
             None => mix,
@@ -152,6 +136,36 @@ impl Song {
         self.facts.frames += ready.frames() as u64;
         Ok(Some(ready))
     }
+
+    fn finish(&mut self) -> Result<Option<Waveform>, DecodeError> {
+        self.ended = true;
+        let rest = self.resampler.as_mut().map(Resampler::finish).unwrap_or_default();
+        self.facts.frames += rest.frames() as u64;
+        if self.facts.frames == 0 {
+            return Err(DecodeError::Empty);
+        }
+        Ok((!rest.is_empty()).then_some(rest))
+    }
+}
+
+/// Mixes `block` down by the mixdown for its channels, which seldom change within a song.
+fn mix(
+    mixdown: &mut Option<(Channels, Mixdown)>,
+    block: Block<'_>,
+) -> Result<Waveform, DecodeError> {
+    if let Some((channels, mixdown)) = mixdown
+        && *channels == block.channels
+    {
+        return Ok(mixdown.apply(block.planes));
+    }
+    let count = block.channels.count();
+    if !(1..=MAX_CHANNELS).contains(&count) {
+        return Err(DecodeError::Unsupported(format!("audio of {count} channels")));
+    }
+    let new = Mixdown::new(&block.channels);
+    let mix = new.apply(block.planes);
+    *mixdown = Some((block.channels, new));
+    Ok(mix)
 }
 
 impl Iterator for Song {
