@@ -1,5 +1,7 @@
 //! Stems go out, whole and in parts, and are removed.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
 mod support;
 
 use async_zip::base::read1::seek::ZipArchiveReader;

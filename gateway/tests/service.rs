@@ -1,5 +1,7 @@
 //! The NATS door: what those see who use the `nats` command.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
 mod support;
 
 use std::sync::Arc;

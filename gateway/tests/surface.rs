@@ -1,5 +1,7 @@
 //! The HTTP surface as such: what there is, what there is not, and what there is without NATS.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};

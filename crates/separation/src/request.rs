@@ -112,7 +112,7 @@ impl Request {
     pub fn resolve(self, catalogue: &Catalogue) -> Result<Spec, RequestError> {
         let model = find_model(self.model.as_deref(), catalogue)?.clone();
         let stems = find_stems(&self.stems, &model)?;
-        let format = find_format(self.format)?;
+        let format = find_format(self.format.as_deref())?;
         if let Some(bitrate) = self.bitrate
             && (format != Format::Mp3 || !BITRATES.contains(&bitrate))
         {
@@ -153,8 +153,8 @@ fn find_stems(wanted: &[String], model: &Model) -> Result<Vec<String>, RequestEr
     Ok(model.sources.iter().filter(is_wanted).cloned().collect())
 }
 
-fn find_format(name: Option<String>) -> Result<Format, RequestError> {
-    match name.as_deref() {
+fn find_format(name: Option<&str>) -> Result<Format, RequestError> {
+    match name {
         None | Some("mp3") => Ok(Format::Mp3),
         Some("flac") => Ok(Format::Flac),
         Some("wav") => Ok(Format::Wav),

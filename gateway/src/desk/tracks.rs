@@ -1,7 +1,10 @@
 //! The stems of a finished job: found, and removed.
 
+use std::collections::BTreeMap;
+
 use separation::{Manifest, ManifestStem};
 use serde::Serialize;
+use serde_json::Value;
 use workflow::{Bucket, Job, JobId, JobState};
 
 use super::{Desk, Status, manifest, name, parse_hash};
@@ -58,7 +61,7 @@ impl Desk {
         let id = parse_hash(hash)?;
         // Whoever marks it has removed it; whoever comes second finds nothing to remove.
         let mut marked = false;
-        let mark = |results: &mut std::collections::BTreeMap<String, serde_json::Value>| {
+        let mark = |results: &mut BTreeMap<String, Value>| {
             marked = mark_removed(results, &found);
             marked
         };
@@ -111,10 +114,7 @@ fn no_such_track(manifest: &Manifest) -> ApiError {
 }
 
 /// Marks the very file that was found, not one that a later run has put in its place.
-fn mark_removed(
-    results: &mut std::collections::BTreeMap<String, serde_json::Value>,
-    found: &ManifestStem,
-) -> bool {
+fn mark_removed(results: &mut BTreeMap<String, Value>, found: &ManifestStem) -> bool {
     let Some(result) = results.get_mut(super::RESULT) else { return false };
     let Ok(mut manifest) = serde_json::from_value::<Manifest>(result.clone()) else { return false };
     let is_found = |stem: &&mut ManifestStem| stem.object == found.object && !stem.removed;

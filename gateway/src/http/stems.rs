@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use async_zip::tokio::write::ZipFileWriter;
-use async_zip::{Compression, ZipEntryBuilder};
+use async_zip::{Compression, ZipDateTime, ZipDateTimeBuilder, ZipEntryBuilder};
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use futures::AsyncWriteExt;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use tokio::io::DuplexStream;
 use tokio_util::io::ReaderStream;
 
@@ -20,6 +22,9 @@ use crate::error::{ApiError, NoTrack};
 
 /// Bytes between the one who packs and the one who sends.
 const PIPE: usize = 256 << 10;
+/// An archive of fewer bytes, names and headers left room for, is written in the form that every
+/// program reads.
+const SMALL: u64 = (4 << 30) - (1 << 20);
 
 pub(crate) async fn stems(
     State(gateway): Shared,
@@ -49,9 +54,15 @@ pub(crate) async fn stems(
 /// Stores each stem as it is: audio files are compressed already.
 async fn pack(desk: Arc<Desk>, tracks: Vec<Track>, into: DuplexStream) -> anyhow::Result<()> {
     let mut archive = ZipFileWriter::with_tokio(into);
+    let size: u64 = tracks.iter().map(|track| track.stem.object.size).sum();
+    if size < SMALL {
+        archive = archive.force_no_zip64();
+    }
+    let date = date(Timestamp::now());
     for Track { stem, file_name } in tracks {
         let mut download = Download::open(desk.bus(), &stem.object, 0..stem.object.size).await?;
         let entry = ZipEntryBuilder::new(file_name.into(), Compression::Stored);
+        let entry = entry.last_modification_date(date);
         let mut file = archive.write_entry_stream(entry).await?;
         while let Some(bytes) = download.next().await? {
             file.write_all(&bytes).await?;
@@ -60,4 +71,17 @@ async fn pack(desk: Arc<Desk>, tracks: Vec<Track>, into: DuplexStream) -> anyhow
     }
     archive.close().await?;
     Ok(())
+}
+
+fn date(time: Timestamp) -> ZipDateTime {
+    let time = time.to_zoned(TimeZone::UTC);
+    let small = |number: i8| u32::from(number.unsigned_abs());
+    ZipDateTimeBuilder::new()
+        .year(i32::from(time.year()))
+        .month(small(time.month()))
+        .day(small(time.day()))
+        .hour(small(time.hour()))
+        .minute(small(time.minute()))
+        .second(small(time.second()))
+        .build()
 }

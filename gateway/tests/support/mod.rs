@@ -1,6 +1,7 @@
 //! A gateway on a NATS server of its own, and stages that make stems of nothing.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part of it")]
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use std::io::Write;
 use std::path::Path;
