@@ -180,6 +180,24 @@ async fn an_empty_fan_out_is_complete_at_once() {
     assert_eq!(job.results["join"], "sum=0");
 }
 
+/// Longer than the heartbeats of a pull request, shorter than the request: between the two, workers
+/// have been deaf before.
+const IDLE: Duration = Duration::from_secs(7);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_that_have_been_idle_take_the_next_task_before_a_lease_runs_out() {
+    let server = NatsServer::start();
+    let graph = Graph::parse(DIAMOND).unwrap();
+    let bus = layout::ensure(&server.config(), &graph, 1).await.unwrap();
+    let workers = Workers::of(&server);
+    workers.start_diamond();
+    tokio::time::sleep(IDLE).await;
+
+    let id = submit(&bus, &graph, "1").await.job().hash.clone();
+    let done = tokio::time::timeout(Duration::from_secs(25), wait_for_end(&bus, &id)).await;
+    assert_eq!(done.expect("no lease runs out").results["join"], "sum=0");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_fails_for_a_while_is_tried_again_and_done_once() {
     let server = NatsServer::start();
