@@ -3,6 +3,7 @@
 # Everything is built in one profile, release: compiling libtorch's binding takes minutes.
 
 SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -ec
 .DEFAULT_GOAL := help
 .PHONY: help demo up test lint bench build setup clean
 
@@ -10,6 +11,12 @@ SONG  ?= demo/song.mp3
 OUT   ?= out
 MODEL ?=
 export SONG OUT MODEL
+
+# Passes on what cargo says of each test binary, and adds it up at the end.
+define SUM
+{ print; fflush() } /^test result:/ { passed += $$4; failed += $$6 }
+END { print passed + 0 " passed, " failed + 0 " failed" }
+endef
 
 help: ## Show this
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -22,7 +29,7 @@ up: build ## Start the whole stack on http://127.0.0.1:5000, until Ctrl-C
 
 # The tests run the real binaries, and cargo builds only some of them for that by itself.
 test: lint build ## Check everything that CI checks
-	cargo test --release --workspace
+	@cargo test --release --workspace 2>&1 | awk '$(SUM)'
 
 lint: setup ## Check the form of the code
 	cargo fmt --all --check

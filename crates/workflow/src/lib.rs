@@ -17,6 +17,7 @@
 //! | `submit.rs` | how a job begins, and how it is cancelled |
 //! | `stage.rs` | what a stage sees |
 //! | `worker.rs` | how a task is done and handed over: the only file that acknowledges |
+//! | `worker/attempt.rs` | one attempt at it: the stage at work, its lease, the clock |
 //! | `ledger.rs`, `advance.rs` | facts, and what follows from them |
 //! | `object.rs` | large things, stored and verified |
 //! | `free.rs`, `reconcile.rs`, `dead.rs` | ends: clean, crashed, given up |

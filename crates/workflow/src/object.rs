@@ -2,38 +2,23 @@
 //!
 //! The layout is that of ADR-20, so `nats object` reads and writes the same buckets. The library's
 //! own `put` waits for each chunk before it sends the next and leaves chunks behind when it fails;
-//! its `get` waits for ever for chunks that are gone. Here up to [`WINDOW`] full chunks are on
+//! its `get` waits for ever for chunks that are gone. Here several full chunks are on
 //! their way at once, a put that does not finish takes its chunks back, and a get ends: with all
 //! bytes and the right digest, or with an error.
 
-use std::collections::VecDeque;
-use std::time::Duration;
+mod get;
+mod put;
 
-use async_nats::jetstream::context::PublishAckFuture;
 use async_nats::jetstream::message::PublishMessage;
-use async_nats::{StatusCode, Subscriber};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE;
-use bytes::{Bytes, BytesMut};
-use futures::StreamExt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
-use tokio::runtime::Handle;
 
 use crate::bus::{Bus, BusError, During, from_json, to_json};
-use crate::job::RunId;
 
-/// Bytes of one chunk: the server takes messages of up to 1 MiB.
-const CHUNK: usize = 512 * 1024;
-/// Chunks of one put that may be unacknowledged.
-const WINDOW: usize = 8;
-/// Chunks that are asked for at a time.
-const BATCH: usize = 8;
-/// How long to wait for the next chunk.
-const CHUNK_TIMEOUT: Duration = Duration::from_secs(15);
-/// How often a batch is asked for again that did not come whole.
-const GET_ATTEMPTS: u32 = 4;
+pub use get::ObjectReader;
+pub use put::ObjectWriter;
 
 /// The object buckets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,26 +134,6 @@ struct Link {
 }
 
 impl Bus {
-    /// Begins an object. `owner` is the run that it goes with, if any: all chunks of a run can be
-    /// freed at once.
-    pub fn put(&self, bucket: Bucket, name: String, owner: Option<&RunId>) -> ObjectWriter {
-        let unique = self.unique();
-        let nuid = owner.map_or(unique.clone(), |run| format!("{run}.{unique}"));
-        ObjectWriter {
-            bus: self.clone(),
-            bucket,
-            name,
-            nuid,
-            buffer: BytesMut::with_capacity(CHUNK),
-            in_flight: VecDeque::with_capacity(WINDOW),
-            sha256: Sha256::new(),
-            size: 0,
-            chunks: 0,
-            finished: false,
-            runtime: Handle::current(),
-        }
-    }
-
     /// A token that was never used before.
     pub fn unique(&self) -> String {
         let inbox = self.client.new_inbox();
@@ -257,230 +222,9 @@ impl Bus {
         let stream = self.js.get_stream_no_info(bucket.stream()).await;
         stream.during(format!("open the bucket `{}`", bucket.name()))
     }
-
-    /// Begins to read an object.
-    pub fn get(&self, object: &ObjectRef) -> ObjectReader {
-        ObjectReader {
-            bus: self.clone(),
-            object: object.clone(),
-            batch: None,
-            sequence: 0,
-            chunks: 0,
-            size: 0,
-            sha256: Some(Sha256::new()),
-        }
-    }
 }
 
 fn reference(bucket: Bucket, meta: Meta) -> ObjectRef {
     let Meta { name, nuid, size, chunks, digest, .. } = meta;
     ObjectRef { bucket, name, nuid, size, chunks, digest }
-}
-
-/// An object on its way in. If it is dropped before [`finish`](Self::finish), what was stored of
-/// it is taken back.
-pub struct ObjectWriter {
-    bus: Bus,
-    bucket: Bucket,
-    name: String,
-    nuid: String,
-    buffer: BytesMut,
-    in_flight: VecDeque<PublishAckFuture>,
-    sha256: Sha256,
-    size: u64,
-    chunks: u64,
-    finished: bool,
-    runtime: Handle,
-}
-
-impl ObjectWriter {
-    /// How many bytes it has so far.
-    pub fn size(&self) -> u64 {
-        self.size + self.buffer.len() as u64
-    }
-
-    /// Appends `bytes`.
-    pub async fn write(&mut self, mut bytes: &[u8]) -> Result<(), BusError> {
-        while !bytes.is_empty() {
-            let room = CHUNK - self.buffer.len();
-            let (now, later) = bytes.split_at(room.min(bytes.len()));
-            self.buffer.extend_from_slice(now);
-            bytes = later;
-            if self.buffer.len() == CHUNK {
-                self.send_chunk().await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn send_chunk(&mut self) -> Result<(), BusError> {
-        let chunk = self.buffer.split().freeze();
-        self.buffer.reserve(CHUNK);
-        self.sha256.update(&chunk);
-        self.size += chunk.len() as u64;
-        self.chunks += 1;
-        if self.in_flight.len() == WINDOW {
-            self.confirm_oldest().await?;
-        }
-        let sent = self.bus.js.publish(self.bucket.chunks(&self.nuid), chunk).await;
-        self.in_flight.push_back(sent.during(format!("store {}", self.name))?);
-        Ok(())
-    }
-
-    async fn confirm_oldest(&mut self) -> Result<(), BusError> {
-        if let Some(sent) = self.in_flight.pop_front() {
-            sent.await.during(format!("store {}", self.name))?;
-        }
-        Ok(())
-    }
-
-    /// Stores the last bytes and gives the object its name.
-    pub async fn finish(mut self) -> Result<ObjectRef, BusError> {
-        if !self.buffer.is_empty() {
-            self.send_chunk().await?;
-        }
-        while !self.in_flight.is_empty() {
-            self.confirm_oldest().await?;
-        }
-        let digest = BASE64_URL_SAFE.encode(self.sha256.finalize_reset());
-        let meta = Meta {
-            name: self.name.clone(),
-            bucket: self.bucket.name().to_owned(),
-            nuid: self.nuid.clone(),
-            size: self.size,
-            chunks: self.chunks,
-            digest: format!("SHA-256={digest}"),
-            mtime: Some(Timestamp::now()),
-            deleted: false,
-            options: Options { link: None, max_chunk_size: Some(CHUNK) },
-        };
-        self.bus.publish_meta(self.bucket, &meta).await?;
-        self.finished = true;
-        Ok(reference(self.bucket, meta))
-    }
-}
-
-impl Drop for ObjectWriter {
-    fn drop(&mut self) {
-        if self.finished || self.chunks == 0 {
-            return;
-        }
-        let (bus, bucket, nuid) = (self.bus.clone(), self.bucket, self.nuid.clone());
-        let in_flight = std::mem::take(&mut self.in_flight);
-        self.runtime.spawn(async move {
-            // What is still on its way would arrive after the purge.
-            for sent in in_flight {
-                let _ = sent.await;
-            }
-            if let Err(error) = bus.purge_chunks(bucket, &nuid).await {
-                tracing::warn!(%error, "failed to take back an unfinished object");
-            }
-        });
-    }
-}
-
-/// An object on its way out.
-pub struct ObjectReader {
-    bus: Bus,
-    object: ObjectRef,
-    batch: Option<Subscriber>,
-    /// Stream sequence of the last chunk that came.
-    sequence: u64,
-    chunks: u64,
-    size: u64,
-    /// Of what has come so far; `None` once it was found right.
-    sha256: Option<Sha256>,
-}
-
-impl ObjectReader {
-    /// The next bytes; `None` once all of them have come and their digest is right, and from then
-    /// on.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, ObjectError> {
-        if self.chunks == self.object.chunks {
-            self.verify()?;
-            return Ok(None);
-        }
-        for attempt in 1.. {
-            match self.next_of_batch().await? {
-                Some(chunk) => {
-                    self.chunks += 1;
-                    self.size += chunk.len() as u64;
-                    if let Some(sha256) = &mut self.sha256 {
-                        sha256.update(&chunk);
-                    }
-                    return Ok(Some(chunk));
-                }
-                // A replica that lags behind may not have it yet.
-                None if attempt < GET_ATTEMPTS => {
-                    tokio::time::sleep(Duration::from_millis(100 << attempt)).await;
-                }
-                None => break,
-            }
-        }
-        let (bucket, name) = (self.object.bucket, self.object.name.clone());
-        Err(ObjectError::Missing { bucket, name })
-    }
-
-    async fn next_of_batch(&mut self) -> Result<Option<Bytes>, ObjectError> {
-        let mut fresh = false;
-        loop {
-            let batch = match &mut self.batch {
-                Some(batch) => batch,
-                None => {
-                    fresh = true;
-                    let batch = self.ask().await?;
-                    self.batch.insert(batch)
-                }
-            };
-            let message = tokio::time::timeout(CHUNK_TIMEOUT, batch.next()).await;
-            let Ok(Some(message)) = message else {
-                self.batch = None;
-                return Ok(None);
-            };
-            if message.status.is_none_or(|status| status == StatusCode::OK) {
-                self.sequence = sequence_of(&message).unwrap_or(self.sequence + 1);
-                return Ok(Some(message.payload));
-            }
-            // 204 ends a batch, 404 says that there is nothing.
-            self.batch = None;
-            if fresh || message.status == Some(StatusCode::NOT_FOUND) {
-                return Ok(None);
-            }
-        }
-    }
-
-    /// Asks for the next chunks by direct get (ADR-31): no consumer to make and to clean up, and
-    /// any replica may answer.
-    async fn ask(&self) -> Result<Subscriber, BusError> {
-        let what = || format!("read {}", self.object.name);
-        let client = &self.bus.client;
-        let inbox = client.new_inbox();
-        let replies = client.subscribe(inbox.clone()).await.during(what())?;
-        let request = serde_json::json!({
-            "seq": self.sequence + 1,
-            "next_by_subj": self.object.bucket.chunks(&self.object.nuid),
-            "batch": BATCH,
-        });
-        let subject = format!("$JS.API.DIRECT.GET.{}", self.object.bucket.stream());
-        client.publish_with_reply(subject, inbox, to_json(&request)?).await.during(what())?;
-        Ok(replies)
-    }
-
-    fn verify(&mut self) -> Result<(), ObjectError> {
-        let Some(sha256) = self.sha256.take() else { return Ok(()) };
-        let digest = BASE64_URL_SAFE.encode(sha256.finalize());
-        let what = if self.size != self.object.size {
-            format!("it has {} bytes, expected are {}", self.size, self.object.size)
-        } else if format!("SHA-256={digest}") != self.object.digest {
-            "its digest is another".to_owned()
-        } else {
-            return Ok(());
-        };
-        let (bucket, name) = (self.object.bucket, self.object.name.clone());
-        Err(ObjectError::Damaged { bucket, name, what })
-    }
-}
-
-fn sequence_of(message: &async_nats::Message) -> Option<u64> {
-    message.headers.as_ref()?.get(async_nats::header::NATS_SEQUENCE)?.as_str().parse().ok()
 }

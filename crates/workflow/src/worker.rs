@@ -9,7 +9,9 @@
 //! 5. the task is acknowledged, and the acknowledgement confirmed.
 //!
 //! A crash before 5 means that the task is delivered again, and each step before it can be
-//! repeated. This is the only file that acknowledges.
+//! repeated. This is the only file that acknowledges; `attempt.rs` renews the lease meanwhile.
+
+mod attempt;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,33 +19,23 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::{Consumer, pull};
 use async_nats::jetstream::{AckKind, Message};
 use futures::StreamExt;
-use jiff::Timestamp;
-use tokio::runtime::Handle;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{
-    Instant, MissedTickBehavior, interval, interval_at, sleep, sleep_until, timeout,
-};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use self::attempt::Attempt;
 use crate::bus::{Bus, BusError, During, Once, from_json};
 use crate::config::Config;
-use crate::event::{self, TaskProgress};
-use crate::graph::{Graph, StageSpec};
-use crate::job::{Fact, Job, JobError, RunId, TaskMessage};
-use crate::layout::HEARTBEAT;
+use crate::event::TaskProgress;
+use crate::graph::Graph;
+use crate::job::{Job, JobError, RunId, TaskMessage};
 use crate::names;
-use crate::stage::{Failure, Output, Stage, Task, lock};
+use crate::stage::{Failure, Stage, lock};
 
 /// How long one request for a task waits at the server, and so how long a worker may wait in vain
 /// after the server has lost it. Not with the library's heartbeats: its batch (0.51) goes to sleep
 /// on the first of them and leaves a task that comes later lying until the request expires.
 const PULL_EXPIRES: Duration = Duration::from_secs(10);
-/// How often progress is told while a task runs.
-const PROGRESS_EVERY: Duration = Duration::from_millis(200);
-/// How long a stage may take to notice that it should stop. After that the process has to go, for
-/// nothing else ends a thread.
-const STOP_GRACE: Duration = Duration::from_secs(60);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(300);
 const CONNECT_RETRY: Duration = Duration::from_secs(1);
@@ -121,16 +113,6 @@ struct Worker<S> {
     shutdown: CancellationToken,
 }
 
-/// What became of one attempt.
-enum Attempt {
-    Done(Box<Fact>),
-    Failed(Failure),
-    /// Its job has ended without it.
-    Moot,
-    /// The process has to end first.
-    Interrupted,
-}
-
 impl<S: Stage> Worker<S> {
     /// Takes one task after the other. It asks for the next only when it is free, so that no task
     /// waits here while another worker is idle.
@@ -196,15 +178,15 @@ impl<S: Stage> Worker<S> {
             let reason = "the job's workflow has no such stage";
             return Ok(self.bury(message, task, "no-stage", reason).await?);
         };
-        if attempt > spec.attempts {
-            let reason =
-                format!("gave up after {} attempts: the worker was lost each time", spec.attempts);
-            return Ok(self.bury(message, task, "lost-worker", &reason).await?);
-        }
         // An attempt before this one may have died between its fact and its acknowledgement.
         let known = attempt > 1 && self.bus.fact(run, &task.stage, &task.key).await?.is_some();
         if known {
             return Ok(self.finish(message, task, &graph, true).await?);
+        }
+        if attempt > spec.attempts {
+            let reason =
+                format!("gave up after {} attempts: the worker was lost each time", spec.attempts);
+            return Ok(self.bury(message, task, "lost-worker", &reason).await?);
         }
         match self.attempt(message, task, job, spec, attempt).await? {
             Attempt::Done(fact) => {
@@ -252,121 +234,6 @@ impl<S: Stage> Worker<S> {
         let graph = Arc::new(self.bus.graph(digest).await?);
         lock(&self.graphs).push(Arc::clone(&graph));
         Ok(graph)
-    }
-
-    /// Lets the stage do the task, and keeps the lease, the listeners and the clock in the meantime.
-    async fn attempt(
-        &self,
-        message: &Message,
-        task: &TaskMessage,
-        job: Job,
-        spec: &StageSpec,
-        attempt: u32,
-    ) -> Result<Attempt, Trouble> {
-        let run = task.run.clone();
-        let stop = CancellationToken::new();
-        let (progress, told) = watch::channel(0.0);
-        let context = Task {
-            bus: self.bus.clone(),
-            message: task.clone(),
-            job,
-            attempt,
-            started: Timestamp::now(),
-            stop: stop.clone(),
-            progress: Arc::new(progress),
-            objects: Arc::default(),
-            runtime: Handle::current(),
-        };
-        let objects = Arc::clone(&context.objects);
-        let stage = Arc::clone(&self.stage);
-        let mut running = tokio::task::spawn_blocking(move || {
-            let output = stage.run(&context)?;
-            output.check()?;
-            Ok((context, output))
-        });
-        let ended = tokio::select! {
-            result = &mut running => Ok(result),
-            reason = self.watch_over(message, task, spec, told) => Err(reason),
-        };
-        let (result, reason) = match ended {
-            Ok(result) => (result, None),
-            Err(reason) => {
-                stop.cancel();
-                let Ok(result) = timeout(STOP_GRACE, running).await else {
-                    let error = format!("{run}: `{}` does not stop", task.stage);
-                    return Err(Trouble::Stuck(BusError::new("stop a task", error)));
-                };
-                (result, Some(reason))
-            }
-        };
-        let outcome = outcome(result, reason);
-        if !matches!(outcome, Attempt::Done(_)) {
-            let left: Vec<_> = std::mem::take(&mut *lock(&objects)).into_values().collect();
-            self.discard(left).await;
-        }
-        Ok(outcome)
-    }
-
-    /// Renews the lease and tells progress, until there is a reason to stop the task.
-    async fn watch_over(
-        &self,
-        message: &Message,
-        task: &TaskMessage,
-        spec: &StageSpec,
-        mut told: watch::Receiver<f64>,
-    ) -> Reason {
-        let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
-        let mut report = interval(PROGRESS_EVERY);
-        report.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let deadline = sleep_until(Instant::now() + spec.deadline);
-        tokio::pin!(deadline);
-        let grace = async {
-            self.shutdown.cancelled().await;
-            sleep(self.grace).await;
-        };
-        tokio::pin!(grace);
-        let ended = self.job_ended(&task.run);
-        tokio::pin!(ended);
-        loop {
-            tokio::select! {
-                () = &mut deadline => return Reason::Deadline(spec.deadline),
-                () = &mut grace => return Reason::Shutdown,
-                () = &mut ended => return Reason::JobEnded,
-                _ = heartbeat.tick() => {
-                    if let Err(error) = message.ack_with(AckKind::Progress).await {
-                        tracing::debug!(%error, "a lease was not renewed");
-                    }
-                }
-                _ = report.tick(), if told.has_changed().unwrap_or(false) => {
-                    let done = *told.borrow_and_update();
-                    let TaskMessage { run, stage, key, .. } = task.clone();
-                    self.bus.tell_progress(&TaskProgress { run, stage, key, done }).await;
-                }
-            }
-        }
-    }
-
-    /// Returns when the job has ended or begun anew: at once by its event, and should that be
-    /// lost, with the next look at its record.
-    async fn job_ended(&self, run: &RunId) {
-        let events = self.bus.client.subscribe(names::event(&run.job, event::STATE)).await;
-        let mut look = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
-        let Ok(mut events) = events else { return std::future::pending().await };
-        let is_other = |job: &Job| job.run != run.number || job.state.is_final();
-        loop {
-            tokio::select! {
-                Some(event) = events.next() => {
-                    if serde_json::from_slice(&event.payload).is_ok_and(|job| is_other(&job)) {
-                        return;
-                    }
-                }
-                _ = look.tick() => {
-                    if matches!(self.live_job(run).await, Ok(None)) {
-                        return;
-                    }
-                }
-            }
-        }
     }
 
     /// Steps 3 to 5 of the hand-over.
@@ -449,13 +316,6 @@ impl<S: Stage> Worker<S> {
     }
 }
 
-/// Why a task is stopped.
-enum Reason {
-    Deadline(Duration),
-    JobEnded,
-    Shutdown,
-}
-
 /// Why a hand-over did not go through.
 enum Trouble {
     /// It can be repeated.
@@ -468,27 +328,4 @@ impl From<BusError> for Trouble {
     fn from(error: BusError) -> Self {
         Self::Bus(error)
     }
-}
-
-type Joined = Result<Result<(Task, Output), Failure>, tokio::task::JoinError>;
-
-fn outcome(result: Joined, reason: Option<Reason>) -> Attempt {
-    match (result, reason) {
-        (_, Some(Reason::JobEnded)) => Attempt::Moot,
-        (Ok(Ok((task, output))), _) => Attempt::Done(Box::new(task.into_fact(output))),
-        (_, Some(Reason::Shutdown)) => Attempt::Interrupted,
-        (_, Some(Reason::Deadline(limit))) => {
-            let message = format!("took longer than its deadline of {}s", limit.as_secs());
-            Attempt::Failed(Failure::Transient(message))
-        }
-        (Ok(Err(failure)), None) => Attempt::Failed(failure),
-        (Err(panic), None) => Attempt::Failed(Failure::transient(panic_message(panic))),
-    }
-}
-
-fn panic_message(error: tokio::task::JoinError) -> String {
-    let Ok(panic) = error.try_into_panic() else { return "the task was aborted".to_owned() };
-    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    format!("panicked: {}", text.as_deref().unwrap_or("no message"))
 }

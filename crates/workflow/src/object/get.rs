@@ -1,0 +1,141 @@
+//! An object on its way out.
+
+use std::time::Duration;
+
+use async_nats::{StatusCode, Subscriber};
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE;
+use bytes::Bytes;
+use futures::StreamExt;
+use sha2::{Digest, Sha256};
+
+use super::{ObjectError, ObjectRef};
+use crate::bus::{Bus, BusError, During, to_json};
+
+/// Chunks that are asked for at a time.
+const BATCH: usize = 8;
+/// How long to wait for the next chunk.
+const CHUNK_TIMEOUT: Duration = Duration::from_secs(15);
+/// How often a batch is asked for again that did not come whole.
+const GET_ATTEMPTS: u32 = 4;
+
+impl Bus {
+    /// Begins to read an object.
+    pub fn get(&self, object: &ObjectRef) -> ObjectReader {
+        ObjectReader {
+            bus: self.clone(),
+            object: object.clone(),
+            batch: None,
+            sequence: 0,
+            chunks: 0,
+            size: 0,
+            sha256: Some(Sha256::new()),
+        }
+    }
+}
+
+/// An object on its way out.
+pub struct ObjectReader {
+    bus: Bus,
+    object: ObjectRef,
+    batch: Option<Subscriber>,
+    /// Stream sequence of the last chunk that came.
+    sequence: u64,
+    chunks: u64,
+    size: u64,
+    /// Of what has come so far; `None` once it was found right.
+    sha256: Option<Sha256>,
+}
+
+impl ObjectReader {
+    /// The next bytes; `None` once all of them have come and their digest is right, and from then
+    /// on.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, ObjectError> {
+        if self.chunks == self.object.chunks {
+            self.verify()?;
+            return Ok(None);
+        }
+        for attempt in 1.. {
+            match self.next_of_batch().await? {
+                Some(chunk) => {
+                    self.chunks += 1;
+                    self.size += chunk.len() as u64;
+                    if let Some(sha256) = &mut self.sha256 {
+                        sha256.update(&chunk);
+                    }
+                    return Ok(Some(chunk));
+                }
+                // A replica that lags behind may not have it yet.
+                None if attempt < GET_ATTEMPTS => {
+                    tokio::time::sleep(Duration::from_millis(100 << attempt)).await;
+                }
+                None => break,
+            }
+        }
+        let (bucket, name) = (self.object.bucket, self.object.name.clone());
+        Err(ObjectError::Missing { bucket, name })
+    }
+
+    async fn next_of_batch(&mut self) -> Result<Option<Bytes>, ObjectError> {
+        let mut fresh = false;
+        loop {
+            let batch = match &mut self.batch {
+                Some(batch) => batch,
+                None => {
+                    fresh = true;
+                    let batch = self.ask().await?;
+                    self.batch.insert(batch)
+                }
+            };
+            let message = tokio::time::timeout(CHUNK_TIMEOUT, batch.next()).await;
+            let Ok(Some(message)) = message else {
+                self.batch = None;
+                return Ok(None);
+            };
+            if message.status.is_none_or(|status| status == StatusCode::OK) {
+                self.sequence = sequence_of(&message).unwrap_or(self.sequence + 1);
+                return Ok(Some(message.payload));
+            }
+            // 204 ends a batch, 404 says that there is nothing.
+            self.batch = None;
+            if fresh || message.status == Some(StatusCode::NOT_FOUND) {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Asks for the next chunks by direct get (ADR-31): no consumer to make and to clean up, and
+    /// any replica may answer.
+    async fn ask(&self) -> Result<Subscriber, BusError> {
+        let what = || format!("read {}", self.object.name);
+        let client = &self.bus.client;
+        let inbox = client.new_inbox();
+        let replies = client.subscribe(inbox.clone()).await.during(what())?;
+        let request = serde_json::json!({
+            "seq": self.sequence + 1,
+            "next_by_subj": self.object.bucket.chunks(&self.object.nuid),
+            "batch": BATCH,
+        });
+        let subject = format!("$JS.API.DIRECT.GET.{}", self.object.bucket.stream());
+        client.publish_with_reply(subject, inbox, to_json(&request)?).await.during(what())?;
+        Ok(replies)
+    }
+
+    fn verify(&mut self) -> Result<(), ObjectError> {
+        let Some(sha256) = self.sha256.take() else { return Ok(()) };
+        let digest = BASE64_URL_SAFE.encode(sha256.finalize());
+        let what = if self.size != self.object.size {
+            format!("it has {} bytes, expected are {}", self.size, self.object.size)
+        } else if format!("SHA-256={digest}") != self.object.digest {
+            "its digest is another".to_owned()
+        } else {
+            return Ok(());
+        };
+        let (bucket, name) = (self.object.bucket, self.object.name.clone());
+        Err(ObjectError::Damaged { bucket, name, what })
+    }
+}
+
+fn sequence_of(message: &async_nats::Message) -> Option<u64> {
+    message.headers.as_ref()?.get(async_nats::header::NATS_SEQUENCE)?.as_str().parse().ok()
+}

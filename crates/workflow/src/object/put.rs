@@ -1,0 +1,144 @@
+//! An object on its way in.
+
+use std::collections::VecDeque;
+
+use async_nats::jetstream::context::PublishAckFuture;
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE;
+use bytes::BytesMut;
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+use tokio::runtime::Handle;
+
+use super::{Bucket, Meta, ObjectRef, Options, reference};
+use crate::bus::{Bus, BusError, During};
+use crate::job::RunId;
+
+/// Bytes of one chunk: the server takes messages of up to 1 MiB.
+const CHUNK: usize = 512 * 1024;
+/// Chunks of one put that may be unacknowledged.
+const WINDOW: usize = 8;
+
+impl Bus {
+    /// Begins an object. `owner` is the run that it goes with, if any: all chunks of a run can be
+    /// freed at once.
+    pub fn put(&self, bucket: Bucket, name: String, owner: Option<&RunId>) -> ObjectWriter {
+        let unique = self.unique();
+        let nuid = owner.map_or(unique.clone(), |run| format!("{run}.{unique}"));
+        ObjectWriter {
+            bus: self.clone(),
+            bucket,
+            name,
+            nuid,
+            buffer: BytesMut::with_capacity(CHUNK),
+            in_flight: VecDeque::with_capacity(WINDOW),
+            sha256: Sha256::new(),
+            size: 0,
+            chunks: 0,
+            finished: false,
+            runtime: Handle::current(),
+        }
+    }
+}
+
+/// An object on its way in. If it is dropped before [`finish`](Self::finish), what was stored of
+/// it is taken back.
+pub struct ObjectWriter {
+    bus: Bus,
+    bucket: Bucket,
+    name: String,
+    nuid: String,
+    buffer: BytesMut,
+    in_flight: VecDeque<PublishAckFuture>,
+    sha256: Sha256,
+    size: u64,
+    chunks: u64,
+    finished: bool,
+    runtime: Handle,
+}
+
+impl ObjectWriter {
+    /// How many bytes it has so far.
+    pub fn size(&self) -> u64 {
+        self.size + self.buffer.len() as u64
+    }
+
+    /// Appends `bytes`.
+    pub async fn write(&mut self, mut bytes: &[u8]) -> Result<(), BusError> {
+        while !bytes.is_empty() {
+            let room = CHUNK - self.buffer.len();
+            let (now, later) = bytes.split_at(room.min(bytes.len()));
+            self.buffer.extend_from_slice(now);
+            bytes = later;
+            if self.buffer.len() == CHUNK {
+                self.send_chunk().await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn send_chunk(&mut self) -> Result<(), BusError> {
+        let chunk = self.buffer.split().freeze();
+        self.buffer.reserve(CHUNK);
+        self.sha256.update(&chunk);
+        self.size += chunk.len() as u64;
+        self.chunks += 1;
+        if self.in_flight.len() == WINDOW {
+            self.confirm_oldest().await?;
+        }
+        let sent = self.bus.js.publish(self.bucket.chunks(&self.nuid), chunk).await;
+        self.in_flight.push_back(sent.during(format!("store {}", self.name))?);
+        Ok(())
+    }
+
+    async fn confirm_oldest(&mut self) -> Result<(), BusError> {
+        if let Some(sent) = self.in_flight.pop_front() {
+            sent.await.during(format!("store {}", self.name))?;
+        }
+        Ok(())
+    }
+
+    /// Stores the last bytes and gives the object its name.
+    pub async fn finish(mut self) -> Result<ObjectRef, BusError> {
+        if !self.buffer.is_empty() {
+            self.send_chunk().await?;
+        }
+        while !self.in_flight.is_empty() {
+            self.confirm_oldest().await?;
+        }
+        let digest = BASE64_URL_SAFE.encode(self.sha256.finalize_reset());
+        let meta = Meta {
+            name: self.name.clone(),
+            bucket: self.bucket.name().to_owned(),
+            nuid: self.nuid.clone(),
+            size: self.size,
+            chunks: self.chunks,
+            digest: format!("SHA-256={digest}"),
+            mtime: Some(Timestamp::now()),
+            deleted: false,
+            options: Options { link: None, max_chunk_size: Some(CHUNK) },
+        };
+        self.bus.publish_meta(self.bucket, &meta).await?;
+        self.finished = true;
+        Ok(reference(self.bucket, meta))
+    }
+}
+
+impl Drop for ObjectWriter {
+    fn drop(&mut self) {
+        if self.finished || self.chunks == 0 {
+            return;
+        }
+        let (bus, bucket, nuid) = (self.bus.clone(), self.bucket, self.nuid.clone());
+        let in_flight = std::mem::take(&mut self.in_flight);
+        self.runtime.spawn(async move {
+            // What is still on its way would arrive after the purge.
+            for sent in in_flight {
+                let _ = sent.await;
+            }
+            if let Err(error) = bus.purge_chunks(bucket, &nuid).await {
+                tracing::warn!(%error, "failed to take back an unfinished object");
+            }
+        });
+    }
+}
