@@ -1,5 +1,7 @@
 //! The runtime knows no audio: a quite different workflow runs on it, whatever goes wrong.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,5 +1,7 @@
 //! A stage more is a table in `workflow.toml` and a binary. Nothing else knows of it.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::fs;
 
 use tests::{Stack, song, tree};

@@ -1,6 +1,8 @@
 //! Who may know whom. Only `separate` carries libtorch; only `workflow` and those above it speak
 //! NATS; the model is a library that stands alone.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::process::Command;
 
 use tests::tree;

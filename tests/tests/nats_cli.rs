@@ -1,6 +1,8 @@
 //! The front door for people with the `nats` command: put a song, ask for its separation, watch
 //! it, get the stems.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::process::Command;
 
 use tests::{Stack, tree};

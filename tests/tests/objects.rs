@@ -1,5 +1,7 @@
 //! Objects: what was put is what is got, whole and verified, and nothing stays of what was not.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use async_nats::jetstream;
 use tests::{Deadline, NatsServer, PATIENCE};
 use workflow::{Bucket, Bus, Graph, ObjectError, ObjectRef, layout};

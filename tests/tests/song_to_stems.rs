@@ -1,5 +1,7 @@
 //! A song goes in as the clients of the API send it, and comes out as stems that keep the contract.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::io::Cursor;
 
 use audio::{Contract, Song, Waveform};
