@@ -10,9 +10,10 @@ const COLOURS: [u8; 6] = [36, 32, 33, 35, 34, 96];
 
 /// How names are written.
 pub(super) struct Console {
+    /// In the order of starting, our own first: the place of a name is its colour.
+    names: Vec<String>,
     width: usize,
     is_coloured: bool,
-    named: usize,
 }
 
 /// Where the lines of one process go.
@@ -23,17 +24,17 @@ pub(super) struct Log {
 
 impl Console {
     /// For processes of these names.
-    pub(super) fn new<'a>(names: impl Iterator<Item = &'a str>) -> Self {
-        let is_coloured =
-            io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-        let longest = names.map(str::len).max().unwrap_or(0);
-        Self { width: longest.max(OWN_NAME.len()), is_coloured, named: 0 }
+    pub(super) fn new<'a>(processes: impl Iterator<Item = &'a str>) -> Self {
+        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let names: Vec<_> = [OWN_NAME].into_iter().chain(processes).map(str::to_owned).collect();
+        let width = names.iter().map(String::len).max().unwrap_or(0);
+        Self { names, width, is_coloured: wanted && io::stderr().is_terminal() }
     }
 
     /// The log of the process `name`.
-    pub(super) fn log(&mut self, name: &str) -> Log {
-        let colour = self.is_coloured.then(|| COLOURS[self.named % COLOURS.len()]);
-        self.named += 1;
+    pub(super) fn log(&self, name: &str) -> Log {
+        let place = self.names.iter().position(|known| known == name).unwrap_or(0);
+        let colour = self.is_coloured.then(|| COLOURS[place % COLOURS.len()]);
         Log { prefix: prefix(name, self.width, colour) }
     }
 }

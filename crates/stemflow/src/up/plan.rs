@@ -25,8 +25,8 @@ const GRACE_MARGIN: Duration = Duration::from_secs(5);
 /// A stack that can be started.
 pub(super) struct Plan {
     pub(super) nats_server: Program,
-    gateway: Program,
-    stages: Vec<Program>,
+    pub(super) gateway: Program,
+    pub(super) stages: Vec<Program>,
     /// How many processes each stage has.
     pub(super) scale: Vec<Scale>,
     /// How long a process may take to stop.
@@ -60,14 +60,9 @@ impl Plan {
         Ok(Self { nats_server, gateway, stages, scale, nats, http, grace, data, _lock: lock })
     }
 
-    /// All that talks through nats-server.
-    pub(super) fn workers(&self) -> impl Iterator<Item = &Program> {
-        std::iter::once(&self.gateway).chain(&self.stages)
-    }
-
     /// Everything, in the order of starting.
     pub(super) fn programs(&self) -> impl Iterator<Item = &Program> {
-        std::iter::once(&self.nats_server).chain(self.workers())
+        [&self.nats_server, &self.gateway].into_iter().chain(&self.stages)
     }
 
     /// Leaves the ports to nats-server and the gateway.

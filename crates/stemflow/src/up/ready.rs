@@ -25,18 +25,23 @@ pub(super) async fn nats_server(address: SocketAddr) {
     }
 }
 
-/// Until the gateway and all stages are ready; tells now and then what is waited for.
-pub(super) async fn workers(plan: &Plan, log: &Log) -> anyhow::Result<()> {
+/// Until it says so of itself. It has made the streams and consumers then.
+pub(super) async fn gateway(plan: &Plan, log: &Log) -> anyhow::Result<()> {
     let gateway = Gateway::new(&plan.url())?;
     let mut patience = Patience::new(log);
     while !gateway.is_ready().await {
         patience.wait_for("the gateway").await;
     }
-    // The gateway has made what this opens.
+    Ok(())
+}
+
+/// Until each stage has asked for a task.
+pub(super) async fn stages(plan: &Plan, log: &Log) -> anyhow::Result<()> {
     let name = "stemflow up".to_owned();
     let config = Config { nats_url: plan.nats_url(), name, ..Config::from_env("stemflow")? };
     let bus = Bus::open(&config).await.context("failed to look at the stages")?;
     let js = jetstream::new(bus.client().clone());
+    let mut patience = Patience::new(log);
     for scale in &plan.scale {
         while attentive(&js, &scale.stage).await < scale.processes {
             patience.wait_for(&format!("the stage {}", scale.stage)).await;
@@ -58,7 +63,7 @@ async fn attentive(js: &jetstream::Context, stage: &str) -> usize {
     }
 }
 
-/// Says what is waited for, if it takes long.
+/// Tells now and then what is waited for.
 struct Patience<'a> {
     log: &'a Log,
     next: Instant,

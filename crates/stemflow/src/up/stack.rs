@@ -44,7 +44,7 @@ impl Group {
 
 impl Stack {
     pub(super) fn new(plan: Plan) -> Self {
-        let mut console = Console::new(plan.programs().map(|program| program.name.as_str()));
+        let console = Console::new(plan.programs().map(|program| program.name.as_str()));
         let log = console.log(OWN_NAME);
         let (nats, workers, kill) = Default::default();
         Self { plan, console, log, nats, workers, kill }
@@ -59,36 +59,33 @@ impl Stack {
     pub(super) async fn start(&mut self) -> anyhow::Result<()> {
         let (crashes, mut crashed) = unbounded_channel();
         self.plan.release_ports();
-        self.start_nats_server(&crashes);
         tokio::select! {
-            () = ready::nats_server(self.plan.nats_address()) => {}
-            error = hopeless(&mut crashed) => return Err(error),
-        }
-        self.start_workers(&crashes);
-        tokio::select! {
-            result = ready::workers(&self.plan, &self.log) => result,
+            result = self.start_in_order(crashes) => result,
             error = hopeless(&mut crashed) => Err(error),
         }
     }
 
-    fn start_nats_server(&mut self, crashes: &UnboundedSender<Crash>) {
-        let stop = self.nats.stop.clone();
-        let process = self.process(self.plan.nats_server.clone(), NATS_GRACE, stop);
-        self.nats.tasks.spawn(process.keep(crashes.clone()));
-    }
-
-    fn start_workers(&mut self, crashes: &UnboundedSender<Crash>) {
-        let programs: Vec<Program> = self.plan.workers().cloned().collect();
-        for program in programs {
-            let stop = self.workers.stop.clone();
-            let process = self.process(program, self.plan.grace, stop);
-            self.workers.tasks.spawn(process.keep(crashes.clone()));
+    /// Each once that is ready which it needs: so nothing has to wait, and to say so in the log.
+    async fn start_in_order(&mut self, crashes: UnboundedSender<Crash>) -> anyhow::Result<()> {
+        let server = self.process(self.plan.nats_server.clone(), NATS_GRACE, &self.nats.stop);
+        self.nats.tasks.spawn(server.keep(crashes.clone()));
+        ready::nats_server(self.plan.nats_address()).await;
+        self.start_worker(self.plan.gateway.clone(), &crashes);
+        ready::gateway(&self.plan, &self.log).await?;
+        for stage in self.plan.stages.clone() {
+            self.start_worker(stage, &crashes);
         }
+        ready::stages(&self.plan, &self.log).await
     }
 
-    fn process(&mut self, program: Program, grace: Duration, stop: CancellationToken) -> Process {
+    fn start_worker(&mut self, program: Program, crashes: &UnboundedSender<Crash>) {
+        let process = self.process(program, self.plan.grace, &self.workers.stop);
+        self.workers.tasks.spawn(process.keep(crashes.clone()));
+    }
+
+    fn process(&self, program: Program, grace: Duration, stop: &CancellationToken) -> Process {
         let log = self.console.log(&program.name);
-        let (supervisor, kill) = (self.log.clone(), self.kill.clone());
+        let (supervisor, stop, kill) = (self.log.clone(), stop.clone(), self.kill.clone());
         Process { program, log, supervisor, grace, stop, kill }
     }
 
