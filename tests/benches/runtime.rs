@@ -11,11 +11,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use tests::NatsServer;
+use tests::{Closure, NatsServer};
 use tokio_util::sync::CancellationToken;
 use workflow::{
-    Bucket, Bus, Failure, Graph, Input, JobId, JobState, ObjectRef, Output, Stage, Submission,
-    Task, layout,
+    Bucket, Bus, Graph, Input, JobId, JobState, ObjectRef, Output, Submission, Task, layout,
 };
 
 const FAN_OUT: usize = 200;
@@ -36,26 +35,6 @@ each = "part"
 name = "join"
 after = ["work"]
 "#;
-
-struct NoOp<F> {
-    name: &'static str,
-    slots: usize,
-    run: F,
-}
-
-impl<F: Fn() -> Output + Send + Sync + 'static> Stage for NoOp<F> {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn concurrency(&self) -> usize {
-        self.slots
-    }
-
-    fn run(&self, _: &Task) -> Result<Output, Failure> {
-        Ok((self.run)())
-    }
-}
 
 struct Bench {
     server: NatsServer,
@@ -82,7 +61,8 @@ impl Bench {
         run: impl Fn() -> Output + Send + Sync + 'static,
     ) {
         let (config, stop) = (self.server.config(), self.workers.clone());
-        tokio::spawn(async move { workflow::work(NoOp { name, slots, run }, &config, stop).await });
+        let stage = Closure { name, slots, run: move |_: &Task| Ok(run()) };
+        tokio::spawn(async move { workflow::work(stage, &config, stop).await });
     }
 
     /// Submits a job and waits until its end is told.

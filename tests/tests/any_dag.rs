@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tests::{Deadline, NatsServer};
+use tests::{Closure, Deadline, NatsServer};
 use tokio_util::sync::CancellationToken;
 use workflow::{
-    Bucket, Bus, Config, Failure, Graph, Input, Job, JobId, JobState, Output, Stage, Submission,
+    Bucket, Bus, Config, Failure, Graph, Input, Job, JobId, JobState, Output, Submission,
     Submitted, Task, layout,
 };
 
@@ -35,29 +35,6 @@ name = "join"
 after = ["square", "label"]
 "#;
 
-/// A stage made of a closure.
-struct Closure<F> {
-    name: &'static str,
-    run: F,
-}
-
-impl<F> Stage for Closure<F>
-where
-    F: Fn(&Task) -> Result<Output, Failure> + Send + Sync + 'static,
-{
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn concurrency(&self) -> usize {
-        4
-    }
-
-    fn run(&self, task: &Task) -> Result<Output, Failure> {
-        (self.run)(task)
-    }
-}
-
 /// The workers of a test; they stop when it ends.
 struct Workers {
     config: Config,
@@ -74,7 +51,9 @@ impl Workers {
         F: Fn(&Task) -> Result<Output, Failure> + Send + Sync + 'static,
     {
         let (config, shutdown) = (self.config.clone(), self.shutdown.clone());
-        tokio::spawn(async move { workflow::work(Closure { name, run }, &config, shutdown).await });
+        tokio::spawn(async move {
+            workflow::work(Closure { name, slots: 4, run }, &config, shutdown).await
+        });
     }
 
     /// `split` gives 200 numbers, `square` squares each, `join` adds them up under a label.
