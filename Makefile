@@ -13,10 +13,9 @@ MODEL ?=
 export SONG OUT MODEL
 
 # Passes on what cargo says of each test binary, and adds it up at the end.
-define SUM
-{ print; fflush() } /^test result:/ { passed += $$4; failed += $$6 }
-END { print passed + 0 " passed, " failed + 0 " failed" }
-endef
+SUM := { print; fflush() } \
+    /^test result:/ { passed += $$4; failed += $$6 } \
+    END { print passed + 0 " passed, " failed + 0 " failed" }
 
 help: ## Show this
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
