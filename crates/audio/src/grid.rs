@@ -137,6 +137,15 @@ impl Shards {
         Self { grid, per_shard }
     }
 
+    /// Shards of `per_shard` segments of `segment` frames that share `overlap` of their length: see
+    /// [`Grid::new`].
+    ///
+    /// # Panics
+    /// If `per_shard` is 0.
+    pub fn cut(segment: usize, overlap: f64, per_shard: usize) -> Result<Self, GridError> {
+        Ok(Self::new(Grid::new(segment, overlap)?, per_shard))
+    }
+
     /// The grid that is handed out.
     pub fn grid(&self) -> Grid {
         self.grid

@@ -5,7 +5,8 @@
 //! and acknowledged is the worker's business alone.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::fs::File;
+use std::io::{self, Seek};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Buf, Bytes};
@@ -198,6 +199,15 @@ impl Task {
             stop: self.stop.clone(),
             runtime: self.runtime.clone(),
         }
+    }
+
+    /// An object as a temporary file, for those who have to seek in it. All of it is known to be
+    /// right.
+    pub fn fetch(&self, object: &ObjectRef) -> io::Result<File> {
+        let mut file = tempfile::tempfile()?;
+        io::copy(&mut self.open(object), &mut file)?;
+        file.rewind()?;
+        Ok(file)
     }
 
     /// Begins an object, which the stages after this one find in the fact under `name`.

@@ -4,10 +4,7 @@
 //! input object ─► temporary file ─► Song ─► Cutter ─► one WAV object per shard + Plan
 //! ```
 
-use std::fs::File;
-use std::io::{self, Seek};
-
-use audio::{Cutter, DecodeError, Grid, SAMPLE_RATE, Shard, Shards, Song, Stats, WavWriter};
+use audio::{Cutter, DecodeError, SAMPLE_RATE, Shard, Shards, Song, Stats, WavWriter};
 use separation::{Plan, Source, Spec};
 use workflow::{Bucket, Failure, Output, Stage, Task};
 
@@ -26,7 +23,8 @@ impl Stage for Decode {
     fn run(&self, task: &Task) -> Result<Output, Failure> {
         let spec: Spec = task.spec()?;
         let segments_per_shard = segments_per_shard(&spec)?;
-        let mut song = Song::open(fetch(task)?).map_err(failure)?;
+        // As a file: some formats have to be read from their end.
+        let mut song = Song::open(task.fetch(task.input())?).map_err(failure)?;
         let mut stats = Stats::default();
         let mut cutter = Cutter::new(shards(&spec, segments_per_shard)?);
         let mut keys = Vec::new();
@@ -63,24 +61,14 @@ impl Stage for Decode {
     }
 }
 
-/// The input as a file: some formats have to be read from their end, and none may be decoded
-/// before all of it is known to be what was sent.
-fn fetch(task: &Task) -> Result<File, Failure> {
-    let mut file = tempfile::tempfile()?;
-    io::copy(&mut task.open(task.input()), &mut file)?;
-    file.rewind()?;
-    Ok(file)
-}
-
 fn segments_per_shard(spec: &Spec) -> Result<usize, Failure> {
     let stride = shards(spec, 1)?.grid().stride();
     Ok((SHARD_SECONDS * SAMPLE_RATE as usize / stride).max(1))
 }
 
 fn shards(spec: &Spec, segments_per_shard: usize) -> Result<Shards, Failure> {
-    let grid = Grid::new(spec.model.segment_frames, spec.overlap);
-    let grid = grid.map_err(|error| Failure::permanent("bad-options", error.to_string()))?;
-    Ok(Shards::new(grid, segments_per_shard))
+    Shards::cut(spec.model.segment_frames, spec.overlap, segments_per_shard)
+        .map_err(|error| Failure::permanent("bad-options", error.to_string()))
 }
 
 /// Stores a shard as the object that bears its key.

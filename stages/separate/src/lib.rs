@@ -10,7 +10,7 @@ mod model_threads;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use audio::{Grid, Shard, Shards, WavReader, WavWriter, Waveform};
+use audio::{Shard, Shards, WavReader, WavWriter, Waveform};
 use demucs::{Mix, SeparateError};
 use separation::{Plan, ShardPeaks, Spec};
 use workflow::{Bucket, Failure, Output, Stage, Task};
@@ -102,8 +102,8 @@ impl Separate {
 
 fn mix(spec: &Spec, plan: &Plan) -> Result<Mix, Failure> {
     let Plan { frames, segments_per_shard, mean, std, .. } = *plan;
-    let grid = Grid::new(spec.model.segment_frames, spec.overlap).map_err(permanent)?;
-    Ok(Mix { frames, mean, std, shards: Shards::new(grid, segments_per_shard) })
+    let shards = Shards::cut(spec.model.segment_frames, spec.overlap, segments_per_shard);
+    Ok(Mix { frames, mean, std, shards: shards.map_err(permanent)? })
 }
 
 /// The greatest absolute sample of the stem that `sum` is a part of. Where the shard overlaps its
