@@ -7,10 +7,10 @@
 
 use tch::Tensor;
 
-use crate::config::Config;
 use crate::dconv::DConv;
 use crate::layers::{Axis, Conv};
 use crate::weights::Scope;
+use models::config::HtDemucs as Config;
 
 const IN_ENCODER: i64 = 1;
 const IN_DECODER: i64 = 2;
@@ -109,9 +109,9 @@ impl DecoderLayer {
 }
 
 fn dconv(scope: &mut Scope, config: &Config, place: i64, channels: i64) -> Option<DConv> {
-    let Config { dconv_mode, dconv_comp, dconv_depth, .. } = *config;
-    let here = dconv_mode & place != 0;
-    here.then(|| DConv::new(&mut scope.at("dconv"), channels, dconv_comp, dconv_depth))
+    let dconv = config.dconv;
+    let here = if place == IN_ENCODER { dconv.in_encoder } else { dconv.in_decoder };
+    here.then(|| DConv::new(&mut scope.at("dconv"), channels, dconv.compress, dconv.depth))
 }
 
 /// Applies `dconv` to `[b, c, t]`, or to each frequency of `[b, c, f, t]` by itself.

@@ -8,12 +8,12 @@
 use audio::CHANNELS;
 use tch::{Device, Kind, Tensor};
 
-use crate::config::Config;
 use crate::hdemucs::{DecoderLayer, EncoderLayer};
 use crate::layers::{Axis, Conv, FrequencyEmbedding};
 use crate::spectrogram::Spectrogram;
 use crate::transformer::CrossTransformer;
 use crate::weights::Scope;
+use models::config::HtDemucs as Config;
 
 /// What keeps a division by a deviation finite.
 const EPSILON: f64 = 1e-5;

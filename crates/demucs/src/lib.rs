@@ -23,14 +23,12 @@
 //! This is the only crate that knows libtorch. How a program links it is said in `build.rs`.
 
 mod apply;
-mod config;
 mod dconv;
 mod device;
 mod error;
 mod hdemucs;
 mod htdemucs;
 mod layers;
-mod options;
 mod spectrogram;
 mod transformer;
 mod weights;
@@ -47,11 +45,11 @@ use serde::de::DeserializeOwned;
 pub use apply::Mix;
 pub use device::{Device, DeviceError};
 pub use error::{LoadError, Mismatch, SeparateError};
-pub use options::Refused;
+pub use models::Refused;
 
 use apply::Run;
-use config::Config;
 use htdemucs::HtDemucs;
+use models::Config;
 use weights::Weights;
 
 /// The class, in Demucs for Python, of the models that are implemented.
@@ -116,10 +114,13 @@ impl Demucs {
         let config = config(&bytes)?;
         let file = SafeTensors::deserialize(&bytes).map_err(damaged)?;
         let mut weights = Weights::read(&file, device)?;
+        let Config::HtDemucs(config) = config else {
+            return Err(LoadError::Architecture("HDemucs".to_owned()));
+        };
         let model = HtDemucs::new(&mut weights.root(), &config, device);
         weights.finish().map_err(LoadError::Weights)?;
-        let Config { sources, segment, .. } = config;
-        Ok(Self { sources, segment_frames: segment as usize, on, device, model })
+        let segment_frames = config.segment as usize;
+        Ok(Self { sources: config.sources, segment_frames, on, device, model })
     }
 
     /// What this model separates a mix into, in its order.
@@ -223,7 +224,10 @@ fn config(file: &[u8]) -> Result<Config, LoadError> {
     }
     let args = json(entry("args")?)?;
     let kwargs = json(entry("kwargs")?)?;
-    Config::new(args, kwargs).map_err(LoadError::Options)
+    Config::new(klass, args, kwargs).map_err(|error| match error {
+        models::ConfigError::Class(class) => LoadError::Architecture(class),
+        models::ConfigError::Options(refused) => LoadError::Options(refused),
+    })
 }
 
 fn json<T: DeserializeOwned>(text: &str) -> Result<T, LoadError> {

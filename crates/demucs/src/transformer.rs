@@ -5,9 +5,9 @@
 
 use tch::{Device, Kind, Tensor};
 
-use crate::config::Config;
 use crate::layers::{GroupNorm, LayerNorm, LayerScale, Linear};
 use crate::weights::Scope;
+use models::config::HtDemucs as Config;
 
 /// Layers that look at their own branch (even) and at the other one (odd), in both branches.
 #[derive(Debug)]

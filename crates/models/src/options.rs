@@ -54,7 +54,7 @@ impl Options {
     /// Takes a whole number, which has to lie in `range`.
     pub(crate) fn integer(&mut self, name: &str, default: i64, range: RangeInclusive<i64>) -> i64 {
         let value = self.take(name).unwrap_or_else(|| default.into());
-        match value.as_i64() {
+        match whole(&value) {
             Some(number) if range.contains(&number) => number,
             _ => {
                 let accepted = format!("{} to {} are implemented", range.start(), range.end());
@@ -115,6 +115,12 @@ impl Options {
         }
         if self.refused.is_empty() { Ok(()) } else { Err(self.refused) }
     }
+}
+
+/// A whole number, also one that is written `2.0`.
+fn whole(value: &Value) -> Option<i64> {
+    let float = value.as_f64().filter(|number| number.fract() == 0.0 && number.abs() < 1e15);
+    value.as_i64().or(float.map(|number| number as i64))
 }
 
 /// Equality as Python has it: `0`, `0.0` and `False` are the same, and so, for an option that

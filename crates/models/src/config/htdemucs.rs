@@ -1,66 +1,56 @@
-//! How a model is built: the arguments that Demucs called the constructor with, under the names
-//! they have there (`demucs/htdemucs.py: HTDemucs.__init__`, with the defaults of Demucs 4.1).
-//!
-//! Each option is read, or makes no difference to a finished model of the kind implemented here,
-//! or is refused. None is passed over.
+use serde_json::{Map, Value};
 
-use audio::{CHANNELS, SAMPLE_RATE};
-use serde_json::{Map, Value, json};
-
+use super::{DConv, refuse_other_sound, segment, sources};
 use crate::options::{Options, Refused};
 
 /// The options of an HTDemucs whose frequency axis stays longer than one bin: `mini` and the
-/// published `htdemucs`, `htdemucs_ft` and `htdemucs_6s`.
+/// published `htdemucs`, `htdemucs_ft` and `htdemucs_6s` (`demucs/htdemucs.py:
+/// HTDemucs.__init__`).
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Config {
+pub struct HtDemucs {
     /// What the mix is separated into.
-    pub(crate) sources: Vec<String>,
+    pub sources: Vec<String>,
     /// Frames that the model takes at a time.
-    pub(crate) segment: i64,
+    pub segment: i64,
     /// Frames under one window of the spectrogram; one hop is a quarter of it.
-    pub(crate) nfft: i64,
+    pub nfft: i64,
     /// Complex as channels: the frequency branch takes and gives real and imaginary parts. Else
     /// it takes a magnitude and gives one, which goes with the phase of the mix.
-    pub(crate) cac: bool,
+    pub cac: bool,
 
     /// Layers of each encoder and each decoder.
-    pub(crate) depth: i64,
+    pub depth: i64,
     /// Channels after the first encoder layer.
-    pub(crate) channels: i64,
+    pub channels: i64,
     /// Channels of each further layer per channel of the one before.
-    pub(crate) growth: i64,
+    pub growth: i64,
     /// Kernel of a layer's strided convolution.
-    pub(crate) kernel_size: i64,
+    pub kernel_size: i64,
     /// Its stride.
-    pub(crate) stride: i64,
+    pub stride: i64,
     /// Neighbours on each side that a decoder layer's rewrite sees.
-    pub(crate) context: i64,
+    pub context: i64,
     /// Neighbours on each side that an encoder layer's rewrite sees.
-    pub(crate) context_enc: i64,
+    pub context_enc: i64,
     /// Weight of the embedding of frequencies.
-    pub(crate) freq_emb: f64,
+    pub freq_emb: f64,
     /// What the stored embedding is multiplied with.
-    pub(crate) emb_scale: f64,
-
-    /// Bit 0: encoder layers have a `DConv` branch; bit 1: decoder layers have one.
-    pub(crate) dconv_mode: i64,
-    /// Layers of a `DConv` branch.
-    pub(crate) dconv_depth: i64,
-    /// Channels outside the branch per channel inside.
-    pub(crate) dconv_comp: i64,
+    pub emb_scale: f64,
+    /// The residual branches inside layers.
+    pub dconv: DConv,
 
     /// Channels inside the transformer; 0: as many as the last encoder layer has.
-    pub(crate) bottom_channels: i64,
+    pub bottom_channels: i64,
     /// Layers of the transformer, in each of its two branches.
-    pub(crate) t_layers: i64,
+    pub t_layers: i64,
     /// Heads of its attention.
-    pub(crate) t_heads: i64,
+    pub t_heads: i64,
     /// Channels inside its feed-forward blocks per channel outside.
-    pub(crate) t_hidden_scale: f64,
+    pub t_hidden_scale: f64,
     /// The longest period of its position embedding.
-    pub(crate) t_max_period: f64,
+    pub t_max_period: f64,
     /// The weight of its position embedding.
-    pub(crate) t_weight_pos_embed: f64,
+    pub t_weight_pos_embed: f64,
 }
 
 /// The constructor's parameters in order, for arguments given by position.
@@ -95,12 +85,9 @@ const OF_ABSENT_PARTS: [&str; 13] = [
     "t_mask_type", "t_mask_random_seed", "t_sparse_attn_window", "t_global_window", "t_sparsity",
 ];
 
-/// A model of a longer segment would not fit the memory of any machine.
-const MAX_SEGMENT_SECONDS: i64 = 600;
-
-impl Config {
+impl HtDemucs {
     /// Reads the options from the call `HTDemucs(*args, **kwargs)`.
-    pub(crate) fn new(args: Vec<Value>, kwargs: Map<String, Value>) -> Result<Self, Vec<Refused>> {
+    pub(super) fn new(args: Vec<Value>, kwargs: Map<String, Value>) -> Result<Self, Vec<Refused>> {
         let mut options = Options::bind(&PARAMETERS, args, kwargs);
         refuse_other_parts(&mut options);
         let config = Self::read(&mut options);
@@ -114,7 +101,7 @@ impl Config {
     fn read(options: &mut Options) -> Self {
         let config = Self {
             sources: sources(options),
-            segment: segment(options),
+            segment: segment(options, 10),
             nfft: options.integer("nfft", 4096, 16..=65_536),
             cac: options.flag("cac", true),
             depth: options.integer("depth", 4, 1..=8),
@@ -126,9 +113,7 @@ impl Config {
             context_enc: options.integer("context_enc", 0, 0..=16),
             freq_emb: options.positive("freq_emb", 0.2),
             emb_scale: options.positive("emb_scale", 10.0),
-            dconv_mode: options.integer("dconv_mode", 1, 0..=3),
-            dconv_depth: options.integer("dconv_depth", 2, 1..=16),
-            dconv_comp: options.integer("dconv_comp", 8, 1..=4096),
+            dconv: DConv::read(options, 8),
             bottom_channels: options.integer("bottom_channels", 0, 0..=65_536),
             t_layers: options.integer("t_layers", 5, 1..=64),
             t_heads: options.integer("t_heads", 8, 1..=1024),
@@ -166,6 +151,7 @@ impl Config {
             let accepted = "that many layers would leave one frequency";
             options.refuse("depth", self.depth.into(), accepted);
         }
+        self.dconv.refuse_misfits(options, self.channels);
         let channels = self.transformer_channels();
         if channels % self.t_heads != 0 {
             let accepted = format!("has to divide the transformer's {channels} channels");
@@ -178,17 +164,17 @@ impl Config {
     }
 
     /// Channels after encoder layer `layer`, counted from 0; the same in both branches.
-    pub(crate) fn layer_channels(&self, layer: i64) -> i64 {
+    pub fn layer_channels(&self, layer: i64) -> i64 {
         (0..layer).fold(self.channels, |channels, _| channels * self.growth)
     }
 
     /// Frequencies before encoder layer `layer`, counted from 0.
-    pub(crate) fn bins(&self, layer: i64) -> i64 {
+    pub fn bins(&self, layer: i64) -> i64 {
         (0..layer).fold(self.nfft / 2, |bins, _| bins / self.stride)
     }
 
     /// Channels inside the transformer.
-    pub(crate) fn transformer_channels(&self) -> i64 {
+    pub fn transformer_channels(&self) -> i64 {
         match self.bottom_channels {
             0 => self.layer_channels(self.depth - 1),
             channels => channels,
@@ -196,15 +182,14 @@ impl Config {
     }
 
     /// Channels that carry one channel of sound in the frequency branch.
-    pub(crate) fn parts(&self) -> i64 {
+    pub fn parts(&self) -> i64 {
         if self.cac { 2 } else { 1 }
     }
 }
 
 /// Refuses what would make another model of it than the one implemented.
 fn refuse_other_parts(options: &mut Options) {
-    options.only("audio_channels", CHANNELS);
-    options.only("samplerate", SAMPLE_RATE);
+    refuse_other_sound(options);
     options.only("use_train_segment", true);
     options.only("channels_time", Value::Null);
     options.only("rewrite", true);
@@ -223,52 +208,18 @@ fn refuse_other_parts(options: &mut Options) {
     options.only("t_cross_first", false);
 }
 
-/// The names of the sources. They become names of files and of streams: no other characters.
-fn sources(options: &mut Options) -> Vec<String> {
-    let value = options.take("sources").unwrap_or_default();
-    let sources: Vec<String> = serde_json::from_value(value.clone()).unwrap_or_default();
-    let plain = |name: &String| {
-        let of_names = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-        !name.is_empty() && name.chars().all(of_names)
-    };
-    let unique = |name: &String| sources.iter().filter(|other| *other == name).count() == 1;
-    if sources.is_empty() || !sources.iter().all(|name| plain(name) && unique(name)) {
-        options.refuse("sources", value, "has to be a list of different plain names");
-    }
-    sources
-}
-
-/// The segment in frames, from seconds given as a number or an exact fraction.
-fn segment(options: &mut Options) -> i64 {
-    let value = options.take("segment").unwrap_or_else(|| json!(10));
-    let rate = i64::from(SAMPLE_RATE);
-    let frames = if value["_type"] == "fraction" {
-        let [numerator, denominator] = ["numerator", "denominator"].map(|key| value[key].as_i64());
-        let scaled = numerator.and_then(|seconds| seconds.checked_mul(rate));
-        scaled.zip(denominator).and_then(|(scaled, by)| scaled.checked_div(by))
-    } else {
-        value.as_f64().map(|seconds| (seconds * rate as f64) as i64)
-    };
-    match frames {
-        Some(frames) if (1..=MAX_SEGMENT_SECONDS * rate).contains(&frames) => frames,
-        _ => {
-            let accepted = format!("has to be seconds, at most {MAX_SEGMENT_SECONDS}");
-            options.refuse("segment", value, &accepted);
-            rate
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
-    fn config(kwargs: Value) -> Result<Config, Vec<Refused>> {
+    fn config(kwargs: Value) -> Result<HtDemucs, Vec<Refused>> {
         let Value::Object(mut kwargs) = kwargs else {
             panic!("keyword arguments have names");
         };
         kwargs.entry("sources").or_insert(json!(["drums", "bass"]));
-        Config::new(Vec::new(), kwargs)
+        HtDemucs::new(Vec::new(), kwargs)
     }
 
     fn refused(kwargs: Value) -> Vec<String> {
@@ -331,7 +282,7 @@ mod tests {
     fn every_parameter_is_read_or_skipped_or_refused() {
         // Each of them by position: nothing may be left over as unknown.
         let args = vec![json!("odd"); PARAMETERS.len()];
-        let refused = Config::new(args, Map::new()).unwrap_err();
+        let refused = HtDemucs::new(args, Map::new()).unwrap_err();
         assert!(refused.iter().all(|refused| !refused.accepted.contains("known")), "{refused:?}");
     }
 }
