@@ -96,7 +96,8 @@ mod tests {
     #[test]
     fn shards_of_a_stream_are_those_of_the_whole_song() {
         for (overlap, per_shard) in [(0.0, 1), (0.25, 1), (0.25, 3), (0.8, 2)] {
-            let shards = Shards::new(Grid::new(20, overlap).unwrap(), per_shard);
+            let grid = Grid::new(20, overlap).unwrap();
+            let shards = Shards::new(grid, per_shard).reaching([10, 3]);
             for frames in 0..160 {
                 let song = song(frames);
                 for block in [1, 2, 7, 20, 61, 200] {

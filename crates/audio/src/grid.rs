@@ -1,9 +1,8 @@
 //! How a song is cut for the model, and laid together again.
 //!
 //! The model sees *segments* of one fixed length. Segments overlap; each result is weighted with a
-//! triangle, added to its neighbours and divided by the sum of the weights. The arithmetic is that
-//! of Demucs 4.1 (`demucs/apply.py`: `apply_model` with `split=True`, `TensorChunk.padded`), to
-//! the frame.
+//! triangle, and added to its neighbours; the weights add up to 1 at each frame. The arithmetic is
+//! that of Demucs 4.1 (`demucs/apply.py: apply_model` with `split=True`), to the frame.
 //!
 //! A *shard* is a run of whole segments: what one worker takes at a time.
 
@@ -25,20 +24,6 @@ pub enum GridError {
     /// The segment is so short that its stride would be no frame at all.
     #[error("a segment of {0} frames is too short to be cut")]
     Segment(usize),
-}
-
-/// What the model sees of one segment: `range` of the song, with silence around it where the
-/// song has ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Window {
-    /// Frames of silence before `range`.
-    pub before: usize,
-    /// Frames of the song.
-    pub range: Range<usize>,
-    /// Frames of silence after `range`.
-    pub after: usize,
-    /// Where in the window the segment's own frames begin: the result is cut there.
-    pub offset: usize,
 }
 
 impl Grid {
@@ -76,18 +61,6 @@ impl Grid {
         start..frames.min(start.saturating_add(self.segment))
     }
 
-    /// What the model sees for segment `index`: a short chunk is padded to a whole segment around
-    /// its centre, with the song itself where there is some and silence where there is none.
-    pub fn window(&self, index: usize, frames: usize) -> Window {
-        let chunk = self.chunk(index, frames);
-        let missing = self.segment - chunk.len();
-        let offset = missing / 2;
-        let before = offset.saturating_sub(chunk.start);
-        let start = chunk.start.saturating_sub(offset);
-        let end = frames.min(start + self.segment - before);
-        Window { before, range: start..end, after: self.segment - before - (end - start), offset }
-    }
-
     /// The triangle that a segment's result is weighted with: `segment` values in (0, 1].
     pub fn weights(&self) -> Vec<f32> {
         let half = self.segment / 2;
@@ -100,15 +73,11 @@ impl Grid {
     /// The sum of all segments' weights at each frame of `range`: what a weighted sum is divided
     /// by.
     pub fn weight_sums(&self, range: Range<usize>, frames: usize) -> Vec<f32> {
+        let weights = self.weights();
         let first = (range.start + 1).saturating_sub(self.segment).div_ceil(self.stride);
         let end = self.segments(range.end.min(frames));
-        self.weights_of(first..end, range, frames)
-    }
-
-    fn weights_of(&self, segments: Range<usize>, range: Range<usize>, frames: usize) -> Vec<f32> {
-        let weights = self.weights();
         let mut sums = vec![0.0; range.len()];
-        for index in segments {
+        for index in first..end {
             let chunk = self.chunk(index, frames);
             let from = chunk.start.max(range.start);
             let to = chunk.end.min(range.end);
@@ -120,11 +89,55 @@ impl Grid {
     }
 }
 
+/// A song separated several times, each time with another little silence before it, and the mean
+/// taken of the results (`demucs/apply.py: apply_model` with `shifts`). Segments then begin
+/// elsewhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shifts {
+    count: usize,
+    seed: u64,
+}
+
+/// The longest silence: half a second.
+const MAX_LEAD: u64 = 22_050;
+
+impl Shifts {
+    /// The song as it is, once.
+    pub const NONE: Self = Self { count: 0, seed: 0 };
+
+    /// `count` times, with silences that follow from `seed`; 0 is the song as it is, once.
+    pub fn new(count: usize, seed: u64) -> Self {
+        Self { count, seed }
+    }
+
+    /// Frames of silence before the song, each time.
+    pub fn leads(&self) -> impl Iterator<Item = usize> + use<> {
+        let Self { count, seed } = *self;
+        let none = (count == 0).then_some(0);
+        none.into_iter().chain((0..count).map(move |shift| lead(seed, shift as u64)))
+    }
+
+    /// The longest of them.
+    fn most(&self) -> usize {
+        self.leads().max().unwrap_or(0)
+    }
+}
+
+/// Draw number `shift` of the generator SplitMix64 (Steele, Lea, Flood 2014), up to [`MAX_LEAD`].
+fn lead(seed: u64, shift: u64) -> usize {
+    let mut z = seed.wrapping_add((shift + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((z ^ (z >> 31)) % (MAX_LEAD + 1)) as usize
+}
+
 /// A [`Grid`] whose segments are handed out `per_shard` at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shards {
     grid: Grid,
     per_shard: usize,
+    shifts: Shifts,
+    reach: [usize; 2],
 }
 
 impl Shards {
@@ -134,7 +147,7 @@ impl Shards {
     /// If `per_shard` is 0.
     pub fn new(grid: Grid, per_shard: usize) -> Self {
         assert!(per_shard > 0, "a shard has at least one segment");
-        Self { grid, per_shard }
+        Self { grid, per_shard, shifts: Shifts::NONE, reach: [0, 0] }
     }
 
     /// Shards of `per_shard` segments of `segment` frames that share `overlap` of their length: see
@@ -146,42 +159,113 @@ impl Shards {
         Ok(Self::new(Grid::new(segment, overlap)?, per_shard))
     }
 
+    /// The same of a song that is separated several times.
+    pub fn shifted(self, shifts: Shifts) -> Self {
+        Self { shifts, ..self }
+    }
+
+    /// The same for a model that looks at up to so many frames before a chunk and after it.
+    pub fn reaching(self, [before, after]: [usize; 2]) -> Self {
+        Self { reach: [before, after], ..self }
+    }
+
     /// The grid that is handed out.
     pub fn grid(&self) -> Grid {
         self.grid
     }
 
+    /// How often the song is separated, and with how much silence before it.
+    pub fn shifts(&self) -> Shifts {
+        self.shifts
+    }
+
     /// How many shards a song of `frames` frames has.
     pub fn count(&self, frames: usize) -> usize {
-        self.grid.segments(frames).div_ceil(self.per_shard)
+        if frames == 0 { 0 } else { self.segments_of(frames).div_ceil(self.per_shard) }
     }
 
-    /// The segments of shard `index`.
+    /// The segments of shard `index`. Where the song is separated several times, they are counted
+    /// from the beginning of the silence, and the last may be there only after the longest.
     pub fn segments(&self, index: usize, frames: usize) -> Range<usize> {
         let first = index * self.per_shard;
-        first..self.grid.segments(frames).min(first.saturating_add(self.per_shard))
+        first..self.segments_of(frames).min(first.saturating_add(self.per_shard))
     }
 
-    /// The frames of the song that the windows of shard `index` show. With `frames` =
-    /// `usize::MAX` this is what the shard needs while the song's end is not in sight.
+    fn segments_of(&self, frames: usize) -> usize {
+        self.grid.segments(frames.saturating_add(self.shifts.most()))
+    }
+
+    /// The frames of the song that are looked at for shard `index`. With `frames` = `usize::MAX`
+    /// this is what the shard needs while the song's end is not in sight.
     pub fn input(&self, index: usize, frames: usize) -> Range<usize> {
         let output = self.output(index, frames);
-        output.start.saturating_sub(self.grid.segment / 2)..output.end
+        let [before, after] = self.reach;
+        output.start.saturating_sub(before)..frames.min(output.end.saturating_add(after))
     }
 
-    /// The frames of the song that shard `index` gives a weighted partial sum for.
+    /// The frames of the song that shard `index` gives a partial sum for.
     pub fn output(&self, index: usize, frames: usize) -> Range<usize> {
         let segments = self.segments(index, frames);
-        let last = self.grid.chunk(segments.end - 1, frames);
-        self.grid.chunk(segments.start, frames).start..last.end
+        let start = (segments.start * self.grid.stride).saturating_sub(self.shifts.most());
+        let last = (segments.end - 1) * self.grid.stride;
+        // Without a silence before the song, the segment ends latest.
+        start.min(frames)..frames.min(last.saturating_add(self.grid.segment))
     }
 
-    /// The sum of the weights of the segments of shard `index` alone, at each frame of its
-    /// [`output`](Self::output).
-    pub fn weights(&self, index: usize, frames: usize) -> Vec<f32> {
-        let (segments, output) = (self.segments(index, frames), self.output(index, frames));
-        self.grid.weights_of(segments, output, frames)
+    /// The part that shard `index` has in the stem, at each frame of its
+    /// [`output`](Self::output): over all shards they add up to 1.
+    pub fn parts(&self, index: usize, frames: usize) -> Vec<f32> {
+        let output = self.output(index, frames);
+        let leads: Vec<usize> = self.shifts.leads().collect();
+        let mut parts = vec![0.0; output.len()];
+        for lead in &leads {
+            for segment in self.segments(index, frames) {
+                let Some(piece) = self.piece(segment, *lead, frames) else { continue };
+                let at = piece.frames.start - output.start;
+                for (part, weight) in parts[at..].iter_mut().zip(&piece.weights) {
+                    *part += weight;
+                }
+            }
+        }
+        parts
     }
+
+    /// What segment `index` has to give, where `lead` frames of silence stand before the song:
+    /// nothing if it ends within them, or begins after the song.
+    pub fn piece(&self, index: usize, lead: usize, frames: usize) -> Option<Piece> {
+        let led = frames + lead;
+        if index >= self.grid.segments(led) {
+            return None;
+        }
+        let chunk = self.grid.chunk(index, led);
+        let heard = chunk.start.max(lead)..chunk.end;
+        if heard.is_empty() {
+            return None;
+        }
+        let times = self.shifts.count.max(1) as f32;
+        let triangle = &self.grid.weights()[heard.start - chunk.start..];
+        let sums = self.grid.weight_sums(heard.clone(), led);
+        let weights = triangle.iter().zip(sums).map(|(weight, sum)| weight / sum / times);
+        Some(Piece {
+            frames: heard.start - lead..heard.end - lead,
+            before: heard.start - chunk.start,
+            chunk: chunk.len(),
+            weights: weights.collect(),
+        })
+    }
+}
+
+/// What one segment gives to the song.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Piece {
+    /// For which frames of the song.
+    pub frames: Range<usize>,
+    /// Frames of the segment's chunk before them: the rest of the silence before the song.
+    pub before: usize,
+    /// Frames of the chunk.
+    pub chunk: usize,
+    /// What part it has in each of the frames: over all segments they add up to 1.
+    pub weights: Vec<f32>,
 }
 
 #[cfg(test)]
@@ -202,30 +286,6 @@ mod tests {
                 assert!(grid.chunk(index + 1, frames).start <= grid.chunk(index, frames).end);
             }
         }
-    }
-
-    #[test]
-    fn windows_are_whole_segments_and_hold_their_chunk() {
-        for frames in 1..500 {
-            for index in 0..grid().segments(frames) {
-                let chunk = grid().chunk(index, frames);
-                let window = grid().window(index, frames);
-                assert_eq!(window.before + window.range.len() + window.after, 100);
-                let at = window.range.start + window.offset - window.before;
-                assert_eq!(at, chunk.start, "segment {index} of {frames} frames");
-                assert!(window.range.end >= chunk.end);
-            }
-        }
-    }
-
-    #[test]
-    fn a_short_last_chunk_sees_the_song_before_it() {
-        // 10 frames left of 160: 45 frames of the song before them, 45 of silence after.
-        let window = grid().window(2, 160);
-        assert_eq!(window, Window { before: 0, range: 105..160, after: 45, offset: 45 });
-        // A song shorter than a segment stands in the middle of silence.
-        let window = grid().window(0, 9);
-        assert_eq!(window, Window { before: 45, range: 0..9, after: 46, offset: 45 });
     }
 
     #[test]
@@ -251,9 +311,9 @@ mod tests {
     }
 
     #[test]
-    fn shards_share_out_all_segments_and_carry_what_their_windows_show() {
+    fn shards_share_out_all_segments_and_carry_what_they_reach() {
+        let shards = Shards::new(grid(), 3).reaching([50, 7]);
         for frames in 1..900 {
-            let shards = Shards::new(grid(), 3);
             let mut next = 0;
             for index in 0..shards.count(frames) {
                 let segments = shards.segments(index, frames);
@@ -261,27 +321,41 @@ mod tests {
                 next = segments.end;
                 let input = shards.input(index, frames);
                 for segment in segments {
-                    let shown = grid().window(segment, frames).range;
-                    assert!(input.start <= shown.start && shown.end <= input.end);
+                    let chunk = grid().chunk(segment, frames);
+                    assert!(input.start <= chunk.start.saturating_sub(50));
+                    assert!(frames.min(chunk.end + 7) <= input.end);
                 }
             }
             assert_eq!(next, grid().segments(frames));
         }
+        assert_eq!(shards.count(0), 0);
     }
 
     #[test]
-    fn the_weights_of_all_shards_together_are_those_of_the_song() {
-        for frames in 1..900 {
-            let shards = Shards::new(grid(), 3);
-            let mut sums = vec![0.0; frames];
-            for index in 0..shards.count(frames) {
-                let range = shards.output(index, frames);
-                for (sum, weight) in sums[range].iter_mut().zip(shards.weights(index, frames)) {
-                    *sum += weight;
+    fn the_parts_of_all_shards_add_up_to_one() {
+        for shifts in [Shifts::NONE, Shifts::new(1, 7), Shifts::new(3, 1)] {
+            let shards = Shards::new(grid(), 3).shifted(shifts);
+            for frames in [1, 24, 99, 100, 101, 175, 311, 800] {
+                let mut sums = vec![0.0; frames];
+                for index in 0..shards.count(frames) {
+                    let range = shards.output(index, frames);
+                    for (sum, part) in sums[range].iter_mut().zip(shards.parts(index, frames)) {
+                        *sum += part;
+                    }
                 }
+                assert!(sums.iter().all(|sum| (sum - 1.0).abs() < 1e-5), "{shifts:?}, {frames}");
             }
-            assert_eq!(sums, grid().weight_sums(0..frames, frames));
         }
+    }
+
+    #[test]
+    fn leads_follow_from_the_seed_and_stay_within_half_a_second() {
+        let leads = |seed| Shifts::new(50, seed).leads().collect::<Vec<_>>();
+        assert_eq!(leads(3), leads(3));
+        assert_ne!(leads(3), leads(4));
+        assert!(leads(3).iter().all(|lead| *lead <= 22_050));
+        assert!(leads(3).iter().any(|lead| *lead > 11_025));
+        assert_eq!(Shifts::NONE.leads().collect::<Vec<_>>(), [0]);
     }
 
     #[test]

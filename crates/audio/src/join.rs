@@ -1,6 +1,6 @@
 use crate::{Shards, Waveform};
 
-/// Lays the shards' weighted partial sums over each other again, in order, as a stream.
+/// Lays the shards' partial sums over each other again, in order, as a stream.
 ///
 /// Holds about one shard. What it gives are the stem's frames, each once and in order.
 #[derive(Debug)]
@@ -8,7 +8,7 @@ pub struct Join {
     shards: Shards,
     frames: usize,
     next: usize,
-    /// Weighted sums of the frames from `start` on that are not finished.
+    /// Sums of the frames from `start` on that are not finished.
     sums: Waveform,
     start: usize,
 }
@@ -76,16 +76,10 @@ impl Join {
         Ok(())
     }
 
-    /// The frames up to `end`, divided by the sum of the weights.
+    /// The frames up to `end`.
     fn take(&mut self, end: usize) -> Waveform {
-        let mut finished = self.sums.slice(0..end - self.start);
+        let finished = self.sums.slice(0..end - self.start);
         self.sums.drop_front(finished.frames());
-        let weights = self.shards.grid().weight_sums(self.start..end, self.frames);
-        for plane in finished.planes_mut() {
-            for (sample, weight) in plane.iter_mut().zip(&weights) {
-                *sample /= weight;
-            }
-        }
         self.start = end;
         finished
     }
@@ -94,7 +88,7 @@ impl Join {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Grid;
+    use crate::{Grid, Shifts};
 
     fn song(frames: usize) -> Waveform {
         let left = (0..frames).map(|n| (n as f32 * 0.37).sin()).collect();
@@ -104,26 +98,21 @@ mod tests {
 
     /// What a model that returns its input would give for shard `index`.
     fn partial(shards: Shards, index: usize, song: &Waveform) -> Waveform {
-        let grid = shards.grid();
         let output = shards.output(index, song.frames());
-        let mut sum = Waveform::silence(output.len());
-        for segment in shards.segments(index, song.frames()) {
-            let chunk = grid.chunk(segment, song.frames());
-            let mut weighted = song.slice(chunk.clone());
-            for plane in weighted.planes_mut() {
-                for (sample, weight) in plane.iter_mut().zip(grid.weights()) {
-                    *sample *= weight;
-                }
+        let mut sum = song.slice(output);
+        for plane in sum.planes_mut() {
+            for (sample, part) in plane.iter_mut().zip(shards.parts(index, song.frames())) {
+                *sample *= part;
             }
-            sum.add(chunk.start - output.start, &weighted);
         }
         sum
     }
 
     #[test]
     fn a_song_cut_and_joined_is_the_song() {
-        for (overlap, per_shard) in [(0.0, 1), (0.25, 1), (0.25, 3), (0.8, 2)] {
-            let shards = Shards::new(Grid::new(20, overlap).unwrap(), per_shard);
+        for (overlap, per_shard, shifts) in [(0.0, 1, 0), (0.25, 1, 0), (0.25, 3, 2), (0.8, 2, 0)] {
+            let grid = Grid::new(20, overlap).unwrap();
+            let shards = Shards::new(grid, per_shard).shifted(Shifts::new(shifts, 5));
             for frames in 0..160 {
                 let song = song(frames);
                 let mut join = Join::new(shards, frames);

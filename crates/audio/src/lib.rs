@@ -26,7 +26,7 @@ pub use check::{Contract, ContractError, Report};
 pub use cut::{Cutter, Shard};
 pub use decode::{DecodeError, Facts, Song};
 pub use encode::{EncodeError, Format, FormatError, StemWriter};
-pub use grid::{Grid, GridError, Shards, Window};
+pub use grid::{Grid, GridError, Piece, Shards, Shifts};
 pub use join::{Join, JoinError};
 pub use stats::Stats;
 pub use tags::Tags;

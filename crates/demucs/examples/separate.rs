@@ -38,7 +38,8 @@ fn main() -> Result<()> {
     let demucs = Demucs::load(&args.model, args.device)?;
 
     let start = Instant::now();
-    let stems = demucs.separate(&mix, &Options { overlap: args.overlap })?;
+    let options = Options { overlap: args.overlap, ..Options::default() };
+    let stems = demucs.separate(&mix, &options)?;
     let elapsed = start.elapsed().as_secs_f64();
     let seconds = mix.frames() as f64 / f64::from(SAMPLE_RATE);
 

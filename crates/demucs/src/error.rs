@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use tch::TchError;
 
-use crate::{DeviceError, Refused};
+use models::Refused;
+
+use crate::DeviceError;
 
 /// Why a model cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +24,7 @@ pub enum LoadError {
     #[error("not a model in the form of Demucs 4.1: {0}")]
     Format(String),
     /// The file holds a model of another kind.
-    #[error("{0} is not implemented, only {implemented} is", implemented = crate::HTDEMUCS)]
+    #[error("{0} is not implemented")]
     Architecture(String),
     /// The model has options that are not implemented.
     #[error("this model cannot be built: {}", list(.0))]
@@ -88,12 +90,20 @@ pub enum SeparateError {
         /// Those that there are.
         sources: Vec<String>,
     },
-    /// The song was cut for another model.
-    #[error("segments are of {actual} frames, the model takes {expected}")]
+    /// The model cannot take segments that long.
+    #[error("segments are of {actual} frames, the model takes {longest} at most")]
     Segment {
         /// What the model takes.
+        longest: usize,
+        /// What was asked for.
+        actual: usize,
+    },
+    /// A stream ended elsewhere than was said when it began.
+    #[error("the song has {actual} frames, {expected} were announced")]
+    Length {
+        /// What was said.
         expected: usize,
-        /// What the grid has.
+        /// What came.
         actual: usize,
     },
     /// There is no such shard, or it is not the audio that belongs to it.

@@ -23,66 +23,53 @@
 //! This is the only crate that knows libtorch. How a program links it is said in `build.rs`.
 
 mod apply;
-mod dconv;
 mod device;
 mod error;
-mod hdemucs;
-mod htdemucs;
-mod layers;
-mod spectrogram;
-mod transformer;
-mod weights;
+mod load;
+mod net;
+mod options;
+mod stream;
+mod workers;
 
-use std::fs;
 use std::num::NonZero;
 use std::ops::ControlFlow;
-use std::path::Path;
 
-use audio::{Grid, Shard, Shards, Stats, Waveform};
-use safetensors::SafeTensors;
-use serde::de::DeserializeOwned;
+use audio::{Shard, Stats, Waveform};
+use models::Fit;
 
-pub use apply::Mix;
 pub use device::{Device, DeviceError};
 pub use error::{LoadError, Mismatch, SeparateError};
-pub use models::Refused;
+pub use options::Options;
+pub use stream::{Mix, Stream};
 
 use apply::Run;
-use htdemucs::HtDemucs;
-use models::Config;
-use weights::Weights;
+use net::Net;
+use workers::Workers;
 
-/// The class, in Demucs for Python, of the models that are implemented.
-pub(crate) const HTDEMUCS: &str = "demucs.htdemucs.HTDemucs";
-
-/// A model, loaded and ready.
+/// A model, loaded and ready: a network, or a bag of several.
 ///
-/// It can move to another thread, and belongs to one at a time.
+/// It can move to another thread, and belongs to one at a time. Its clones share their weights.
 ///
 /// # Panics
-/// Separation panics if libtorch itself fails in the middle of the network, for instance for want
+/// Separation panics if libtorch itself fails in the middle of a network, for instance for want
 /// of memory.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Demucs {
     sources: Vec<String>,
     segment_frames: usize,
+    longest_segment: usize,
     on: Device,
     device: tch::Device,
-    model: HtDemucs,
+    nets: Vec<Voice>,
 }
 
-/// How a song is separated.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Options {
-    /// The part of each segment that it shares with the next, at least 0 and less than 1.
-    pub overlap: f64,
-}
-
-impl Default for Options {
-    /// Those of Demucs.
-    fn default() -> Self {
-        Self { overlap: 0.25 }
-    }
+/// A network of a bag.
+#[derive(Clone, Debug)]
+struct Voice {
+    net: Net,
+    fit: Fit,
+    /// How much it has to say about each source: over all networks this adds up to 1.
+    say: Vec<f32>,
 }
 
 /// What a song was separated into: names and waveforms as long as the song, in the order of the
@@ -103,34 +90,19 @@ impl Stems {
 }
 
 impl Demucs {
-    /// Loads a model file in the form that Demucs 4.1 publishes: safetensors, in whose metadata
-    /// stand the class and the arguments of its constructor.
-    pub fn load(path: &Path, device: Device) -> Result<Self, LoadError> {
-        let read = |source| LoadError::Read { path: path.to_owned(), source };
-        let bytes = fs::read(path).map_err(read)?;
-        let on = device;
-        let device = on.open()?;
-
-        let config = config(&bytes)?;
-        let file = SafeTensors::deserialize(&bytes).map_err(damaged)?;
-        let mut weights = Weights::read(&file, device)?;
-        let Config::HtDemucs(config) = config else {
-            return Err(LoadError::Architecture("HDemucs".to_owned()));
-        };
-        let model = HtDemucs::new(&mut weights.root(), &config, device);
-        weights.finish().map_err(LoadError::Weights)?;
-        let segment_frames = config.segment as usize;
-        Ok(Self { sources: config.sources, segment_frames, on, device, model })
-    }
-
     /// What this model separates a mix into, in its order.
     pub fn sources(&self) -> &[String] {
         &self.sources
     }
 
-    /// How many frames this model takes at a time: what a [`Grid`] for it is made with.
+    /// How many frames this model takes at a time, unless it is asked for others.
     pub fn segment_frames(&self) -> usize {
         self.segment_frames
+    }
+
+    /// The most frames that this model can take at a time.
+    pub fn longest_segment(&self) -> usize {
+        self.longest_segment
     }
 
     /// Where this model computes.
@@ -138,33 +110,36 @@ impl Demucs {
         self.on
     }
 
-    /// Separates a whole song.
+    /// Separates a whole song into all sources.
     ///
-    /// This is what `demucs.api.Separator.separate_tensor` computes with `shifts=0`.
+    /// This is what `demucs.api.Separator.separate_tensor` computes.
     pub fn separate(&self, mix: &Waveform, options: &Options) -> Result<Stems, SeparateError> {
         let mut stats = Stats::default();
         stats.push(mix);
-        let grid = Grid::new(self.segment_frames, options.overlap)?;
-        let all_in_one = Shards::new(grid, usize::MAX);
-        let frames = mix.frames();
-        let whole = Mix { frames, mean: stats.mean(), std: stats.std(), shards: all_in_one };
-
-        let wanted: Vec<usize> = (0..self.sources.len()).collect();
-        let run = Run::whole(&whole, mix);
-        let mut stems =
-            self.weighted_sums(&whole, &run, &wanted, |_, _| ControlFlow::Continue(()))?;
-        let weights = grid.weight_sums(0..frames, frames);
-        for plane in stems.iter_mut().flat_map(Waveform::planes_mut) {
-            for (sample, weight) in plane.iter_mut().zip(&weights) {
-                *sample /= weight;
-            }
+        let mut stream = self.stream(&stats, &self.sources, options)?;
+        let mut stems = stream.push(mix)?;
+        let rest = stream.finish()?;
+        for ((_, stem), (_, rest)) in stems.0.iter_mut().zip(&rest.0) {
+            stem.extend(rest);
         }
-        Ok(Stems(self.sources.iter().cloned().zip(stems).collect()))
+        Ok(stems)
     }
 
-    /// Separates one shard of a song: for each source in `wanted`, in that order, the weighted
-    /// sum of the results of the shard's segments, in the scale of the song. It covers
-    /// [`Shards::output`]; [`audio::Join`] makes stems of such sums.
+    /// Separates a song while it comes, into the sources in `wanted`, in that order, without ever
+    /// holding it. Its length, mean and deviation have to be known: they are gathered by reading it
+    /// once before.
+    pub fn stream<Name: AsRef<str>>(
+        &self,
+        stats: &Stats,
+        wanted: &[Name],
+        options: &Options,
+    ) -> Result<Stream<'_>, SeparateError> {
+        Stream::new(self, stats, self.indices(wanted)?, options)
+    }
+
+    /// Separates one shard of a song, on the thread that asks: for each source in `wanted`, in that
+    /// order, what the shard's segments have to give to it, in the scale of the song. It covers
+    /// [`Shards::output`](audio::Shards::output); [`audio::Join`] makes stems of such sums.
     ///
     /// `progress` is told after each segment how many of how many are done, and may break off.
     ///
@@ -182,17 +157,29 @@ impl Demucs {
         wanted: &[Name],
         progress: impl FnMut(usize, usize) -> ControlFlow<()>,
     ) -> Result<Vec<Waveform>, SeparateError> {
-        let (expected, actual) = (self.segment_frames, mix.shards.grid().segment());
-        if expected != actual {
-            return Err(SeparateError::Segment { expected, actual });
-        }
-        let run = Run::of(mix, shard)?;
-        let wanted: Result<Vec<usize>, _> =
-            wanted.iter().map(|name| self.source(name.as_ref())).collect();
-        self.weighted_sums(mix, &run, &wanted?, progress)
+        self.refuse_longer(mix.shards.grid().segment())?;
+        let wanted = self.indices(wanted)?;
+        let run = Run::new(self, mix, shard)?;
+        let workers = match self.on {
+            Device::Cpu => Workers::HERE,
+            Device::Cuda(_) => Options::default().workers(self.on),
+        };
+        self.sums(&run, &wanted, &workers, progress)
     }
 
-    fn source(&self, name: &str) -> Result<usize, SeparateError> {
+    fn refuse_longer(&self, segment: usize) -> Result<(), SeparateError> {
+        let longest = self.longest_segment;
+        if segment > longest {
+            return Err(SeparateError::Segment { longest, actual: segment });
+        }
+        Ok(())
+    }
+
+    fn indices<Name: AsRef<str>>(&self, wanted: &[Name]) -> Result<Vec<usize>, SeparateError> {
+        wanted.iter().map(|name| self.index(name.as_ref())).collect()
+    }
+
+    fn index(&self, name: &str) -> Result<usize, SeparateError> {
         let unknown =
             || SeparateError::Source { name: name.to_owned(), sources: self.sources.clone() };
         self.sources.iter().position(|source| source == name).ok_or_else(unknown)
@@ -205,35 +192,4 @@ impl Demucs {
 /// early, or on the thread that separates.
 pub fn set_threads(threads: NonZero<u16>) {
     tch::set_num_threads(i32::from(threads.get()));
-}
-
-/// The options of the model in a file.
-fn config(file: &[u8]) -> Result<Config, LoadError> {
-    let (_, header) = SafeTensors::read_metadata(file).map_err(damaged)?;
-    let metadata = header.metadata().as_ref();
-    let entry = |name: &str| {
-        let entry = metadata.and_then(|metadata| metadata.get(name));
-        entry.ok_or_else(|| LoadError::Format(format!("its metadata have no {name:?}")))
-    };
-    let klass = entry("klass")?;
-    if klass != HTDEMUCS {
-        return Err(LoadError::Architecture(klass.clone()));
-    }
-    if entry("structure").is_ok() {
-        return Err(LoadError::Architecture(format!("{klass} with quantized weights")));
-    }
-    let args = json(entry("args")?)?;
-    let kwargs = json(entry("kwargs")?)?;
-    Config::new(klass, args, kwargs).map_err(|error| match error {
-        models::ConfigError::Class(class) => LoadError::Architecture(class),
-        models::ConfigError::Options(refused) => LoadError::Options(refused),
-    })
-}
-
-fn json<T: DeserializeOwned>(text: &str) -> Result<T, LoadError> {
-    serde_json::from_str(text).map_err(damaged)
-}
-
-fn damaged(error: impl std::error::Error) -> LoadError {
-    LoadError::Format(error.to_string())
 }

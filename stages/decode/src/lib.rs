@@ -67,7 +67,9 @@ fn segments_per_shard(spec: &Spec) -> Result<usize, Failure> {
 }
 
 fn shards(spec: &Spec, segments_per_shard: usize) -> Result<Shards, Failure> {
-    Shards::cut(spec.model.segment_frames, spec.overlap, segments_per_shard)
+    let segment = spec.model.segment_frames;
+    Shards::cut(segment, spec.overlap, segments_per_shard)
+        .map(|shards| shards.reaching([segment / 2, 0]))
         .map_err(|error| Failure::permanent("bad-options", error.to_string()))
 }
 

@@ -59,10 +59,10 @@ impl Stage for Separate {
         let shard = Shard { index, start, audio };
         let sums = self.separate(task, &spec, &mix, shard)?;
 
-        let weights = mix.shards.weights(index, mix.frames);
+        let parts = mix.shards.parts(index, mix.frames);
         let mut peaks = BTreeMap::new();
         for (stem, sum) in spec.stems.iter().zip(&sums) {
-            peaks.insert(stem.clone(), peak(sum, &weights)?);
+            peaks.insert(stem.clone(), peak(sum, &parts)?);
             store(task, stem, sum)?;
         }
         Output::of(&ShardPeaks { peaks })
@@ -102,17 +102,18 @@ impl Separate {
 
 fn mix(spec: &Spec, plan: &Plan) -> Result<Mix, Failure> {
     let Plan { frames, segments_per_shard, mean, std, .. } = *plan;
-    let shards = Shards::cut(spec.model.segment_frames, spec.overlap, segments_per_shard);
-    Ok(Mix { frames, mean, std, shards: shards.map_err(permanent)? })
+    let segment = spec.model.segment_frames;
+    let shards = Shards::cut(segment, spec.overlap, segments_per_shard).map_err(permanent)?;
+    Ok(Mix { frames, mean, std, shards: shards.reaching([segment / 2, 0]) })
 }
 
 /// The greatest absolute sample of the stem that `sum` is a part of. Where the shard overlaps its
 /// neighbours it is a bound: a weighted mean is nowhere greater than the greatest of its parts.
-fn peak(sum: &Waveform, weights: &[f32]) -> Result<f32, Failure> {
+fn peak(sum: &Waveform, parts: &[f32]) -> Result<f32, Failure> {
     let mut peak = 0.0_f32;
     for plane in sum.planes() {
-        for (sample, weight) in plane.iter().zip(weights) {
-            let sample = (sample / weight).abs();
+        for (sample, part) in plane.iter().zip(parts) {
+            let sample = (sample / part).abs();
             if !sample.is_finite() {
                 return Err(transient("the model gave a sample that is not finite"));
             }

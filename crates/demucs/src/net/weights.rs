@@ -1,7 +1,8 @@
-//! The tensors of a model file, handed out by name to the parts of a model.
+//! The tensors of a model file, handed out to the parts of a network.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::ops::Deref;
 
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -9,7 +10,38 @@ use tch::{Device, Kind, Tensor};
 
 use crate::error::{LoadError, Mismatch};
 
-/// The tensors that no part of the model has asked for yet.
+/// A tensor that no one changes. Its copies share what it holds.
+#[derive(Debug)]
+pub(crate) struct Weight(Tensor);
+
+impl Weight {
+    pub(crate) fn map(self, change: impl FnOnce(Tensor) -> Tensor) -> Self {
+        // A stand-in for what is missing has no elements, and no shape.
+        if self.0.numel() == 0 { self } else { Self(change(self.0)) }
+    }
+}
+
+impl From<Tensor> for Weight {
+    fn from(tensor: Tensor) -> Self {
+        Self(tensor)
+    }
+}
+
+impl Deref for Weight {
+    type Target = Tensor;
+
+    fn deref(&self) -> &Tensor {
+        &self.0
+    }
+}
+
+impl Clone for Weight {
+    fn clone(&self) -> Self {
+        Self(self.0.shallow_clone())
+    }
+}
+
+/// The tensors that no part of the network has asked for yet.
 #[derive(Debug)]
 pub(crate) struct Weights {
     unclaimed: BTreeMap<String, Tensor>,
@@ -57,18 +89,18 @@ impl Scope<'_> {
     /// Takes the tensor `name`, which has to be of this shape.
     ///
     /// If it is not, that is noted for [`Weights::finish`], and what is returned stands in for it
-    /// while the rest of the model is looked through.
-    pub(crate) fn tensor(&mut self, name: &str, shape: &[i64]) -> Tensor {
+    /// while the rest of the network is looked through.
+    pub(crate) fn tensor(&mut self, name: &str, shape: &[i64]) -> Weight {
         let name = format!("{}{name}", self.path);
         match self.weights.unclaimed.remove(&name) {
-            Some(tensor) if tensor.size() == shape => return tensor,
+            Some(tensor) if tensor.size() == shape => return Weight(tensor),
             Some(tensor) => {
                 let told = format!("{name} {:?}, not {shape:?}", tensor.size());
                 self.weights.misshapen.push(told);
             }
             None => self.weights.missing.push(name),
         }
-        Tensor::zeros([0], (Kind::Float, Device::Cpu))
+        Weight(Tensor::zeros([0], (Kind::Float, Device::Cpu)))
     }
 }
 

@@ -1,0 +1,55 @@
+//! The networks: one stretch of sound in, one per source out.
+
+mod bands;
+mod dconv;
+mod demucs;
+mod hdemucs;
+mod head;
+mod htdemucs;
+mod layers;
+mod local_attention;
+mod lstm;
+mod resample;
+mod spectrogram;
+mod transformer;
+mod unet;
+mod weights;
+
+use models::Config;
+use tch::{Device, Tensor};
+
+pub(crate) use weights::{Scope, Weights};
+
+/// A network of any of the three architectures. Its copies share their weights.
+#[derive(Clone, Debug)]
+pub(crate) enum Net {
+    HtDemucs(Box<htdemucs::HtDemucs>),
+    HDemucs(Box<hdemucs::HDemucs>),
+    Demucs(Box<demucs::Demucs>),
+}
+
+impl Net {
+    /// Takes all weights from `scope`, which are on `device`.
+    pub(crate) fn new(scope: &mut Scope, config: &Config, device: Device) -> Self {
+        match config {
+            Config::HtDemucs(config) => {
+                Self::HtDemucs(Box::new(htdemucs::HtDemucs::new(scope, config, device)))
+            }
+            Config::HDemucs(config) => {
+                Self::HDemucs(Box::new(hdemucs::HDemucs::new(scope, config, device)))
+            }
+            Config::Demucs(config) => {
+                Self::Demucs(Box::new(demucs::Demucs::new(scope, config, device)))
+            }
+        }
+    }
+
+    /// `[b, 2, l]` → `[b, s, 2, l]`, f32; l as [`models::Fit`] tells it.
+    pub(crate) fn forward(&self, mix: &Tensor) -> Tensor {
+        match self {
+            Self::HtDemucs(net) => net.forward(mix),
+            Self::HDemucs(net) => net.forward(mix),
+            Self::Demucs(net) => net.forward(mix),
+        }
+    }
+}
