@@ -1,30 +1,31 @@
 """Seeded models and mixes, and what Demucs 4.1.0 for Python makes of them.
 
-    reference.py make fixtures DIR     the committed ones: crates/demucs/tests/fixtures
-    reference.py make official DIR     the same at the size of the published htdemucs, 25 seconds
-    reference.py expect MODEL MIX DIR  DIR/*.wav, for any model and any mix
-    reference.py compare DIR DIR       the greatest difference of two folders of stems
+    reference.py fixtures DIR            the committed ones: crates/demucs/tests/fixtures
+    reference.py make NAME DIR           one of the models below at its published size
+    reference.py mix SECONDS FILE [mono] a mix
+    reference.py expect MODEL MIX DIR    DIR/*.wav, for any model file or bag
+    reference.py compare DIR DIR         the greatest difference of two folders of stems
+    reference.py table DIR               all models at their published sizes, mixes of three
+                                         lengths, mono and stereo, against examples/separate
 
-Every folder made holds model.safetensors, mix.wav and expected/*.wav; WAV files are stereo,
-44.1 kHz, 32-bit float. The check at full size, in an environment with torch==2.11.0 and
-demucs==4.1.0:
-
-    reference.py make official out/parity
-    cargo run --release -p demucs --example separate -- \\
-        out/parity/mix.wav out/parity/ours --model out/parity/model.safetensors
-    reference.py compare out/parity/ours out/parity/expected
+WAV files are stereo, 44.1 kHz, 32-bit float. It needs torch==2.11.0 and demucs==4.1.0.
 """
 
-import argparse
 import json
+import random
 import struct
+import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import torch
+import yaml
 from demucs.api import Separator
+from demucs.apply import BagOfModels
+from demucs.demucs import Demucs
+from demucs.hdemucs import HDemucs
 from demucs.hf import load_safetensors_model
 from demucs.htdemucs import HTDemucs
 from safetensors.torch import save_file
@@ -32,70 +33,80 @@ from safetensors.torch import save_file
 RATE = 44_100
 TOLERANCE = 1e-4
 SOURCES = ["drums", "bass", "other", "vocals"]
+SPARSE = 8  # fixtures keep every eighth frame of what is expected
 
-# The constructor's options of the published htdemucs, where they are not the defaults.
-OFFICIAL = {
-    "sources": SOURCES,
-    "segment": Fraction(39, 5),
-    "dconv_mode": 3,
-    "bottom_channels": 512,
+# A model is a list of networks, (class, options), and what a bag says of them.
+NO_BAG = {}
+IDENTITY = {"weights": np.eye(4).tolist()}
+MDX = {"weights": [[1, 1, 0, 0], [0, 1, 0, 0], [1, 0, 1, 1], [1, 0, 1, 1]], "segment": 44}
+
+# At the sizes of the published models; options are those that differ from the defaults.
+HTDEMUCS = (HTDemucs, {"segment": Fraction(39, 5), "dconv_mode": 3, "bottom_channels": 512})
+HDEMUCS = (HDemucs, {})
+OLD = (HDemucs, {"norm_starts": 999, "cac": False, "hybrid_old": True})
+BANDS = (HDemucs, {"norm_starts": 999, "multi_freqs": [0.1, 0.3], "multi_freqs_depth": 2})
+TIME = (Demucs, {"rewrite": False})
+REPRO = (Demucs, {})
+PUBLISHED = {
+    "htdemucs": ([HTDEMUCS], NO_BAG),
+    "htdemucs_ft": ([HTDEMUCS] * 4, IDENTITY),
+    "hdemucs_mmi": ([HDEMUCS], {"segment": 44}),
+    "mdx": ([TIME, TIME, OLD, BANDS], MDX),
+    "mdx_extra": ([HDEMUCS, OLD], {"segment": 44}),
+    "repro_time_only": ([REPRO], {"segment": 44}),
 }
 
-# The same architecture, small. `complex` has every part of the published models, `magnitude` every
-# part of `mini`; both are cut into several segments, the last of them short.
+# The same architectures, small: every part of the published models and of `mini`, songs of several
+# segments, the last of them short.
+SMALL = {"sources": ["drums", "bass"], "channels": 4, "segment": 0.4}
+SMALL_HYBRID = {**SMALL, "nfft": 256, "depth": 4, "norm_starts": 2, "dconv_lstm": 2, "dconv_attn": 2}
+SMALL_TIME = {**SMALL, "depth": 4, "norm_starts": 2, "dconv_lstm": 3, "dconv_attn": 2}
+COMPLEX = {
+    "sources": ["drums", "bass", "other"], "segment": Fraction(1, 10), "channels": 8, "nfft": 1024,
+    "depth": 3, "dconv_mode": 3, "dconv_comp": 4, "bottom_channels": 24, "t_layers": 3,
+    "t_heads": 2,
+}
+MAGNITUDE = {
+    "sources": ["drums", "vocals"], "segment": 0.15, "channels": 8, "growth": 2, "nfft": 2048,
+    "depth": 3, "context_enc": 1, "dconv_mode": 1, "dconv_depth": 3, "dconv_comp": 4, "cac": False,
+    "wiener_iters": -1, "end_iters": -1, "t_layers": 2, "t_heads": 4, "t_hidden_scale": 2.0,
+    "t_max_period": 5000.0, "t_weight_pos_embed": 0.7,
+}
+SMALL_OLD = {**SMALL_HYBRID, "norm_starts": 999, "cac": False, "hybrid_old": True}
+SMALL_BANDS = {**SMALL_HYBRID, "norm_starts": 999, "multi_freqs": [0.1, 0.3]}
 FIXTURES = {
-    "complex": {
-        "sources": ["drums", "bass", "other"],
-        "segment": Fraction(1, 10),
-        "channels": 8,
-        "nfft": 1024,
-        "depth": 3,
-        "dconv_mode": 3,
-        "dconv_comp": 4,
-        "bottom_channels": 24,
-        "t_layers": 3,
-        "t_heads": 2,
-    },
-    "magnitude": {
-        "sources": ["drums", "vocals"],
-        "segment": 0.15,
-        "channels": 8,
-        "growth": 2,
-        "nfft": 2048,
-        "depth": 3,
-        "context_enc": 1,
-        "dconv_mode": 1,
-        "dconv_depth": 3,
-        "dconv_comp": 4,
-        "cac": False,
-        "wiener_iters": -1,
-        "end_iters": -1,
-        "t_layers": 2,
-        "t_heads": 4,
-        "t_hidden_scale": 2.0,
-        "t_max_period": 5000.0,
-        "t_weight_pos_embed": 0.7,
-    },
+    "complex": ([(HTDemucs, COMPLEX)], NO_BAG),
+    "magnitude": ([(HTDemucs, MAGNITUDE)], NO_BAG),
+    "hybrid": ([(HDemucs, SMALL_HYBRID)], NO_BAG),
+    "time": ([(Demucs, {**SMALL_TIME, "dconv_mode": 3})], NO_BAG),
+    "bag": (
+        [
+            (Demucs, {**SMALL_TIME, "rewrite": False}),
+            (HDemucs, SMALL_OLD),
+            (HDemucs, {**SMALL_BANDS, "multi_freqs_depth": 1}),
+        ],
+        {"weights": [[1, 0], [1, 1], [0.5, 2]], "segment": 0.3},
+    ),
 }
 
 
-def build(options, seed):
-    """A model with random weights, in which every one of them is heard.
+def build(klass, options, seed):
+    """A network with random weights, in which every one of them is heard.
 
     The first weights of training would hide most: LayerScale begins near 0, many biases at 0, and
     attention looks everywhere alike.
     """
     torch.manual_seed(seed)
-    model = HTDemucs(**options)
+    net = klass(**{"sources": SOURCES, **options})
     with torch.no_grad():
-        for name, weight in model.named_parameters():
+        for name, weight in net.named_parameters():
             if name.endswith(".scale"):
                 weight.uniform_(0.5, 1.0)
-            elif weight.dim() == 1:
+            elif weight.dim() == 1 and ".lstm." not in name:
                 weight.add_(0.3 * torch.randn_like(weight))
-            elif "crosstransformer" in name or ".dconv." in name:
+            elif "crosstransformer" in name or (".dconv." in name and ".lstm." not in name):
                 weight.mul_(2.0)
-    return model.eval()
+    return net.eval()
 
 
 def encode_fraction(value):
@@ -105,15 +116,42 @@ def encode_fraction(value):
     return value
 
 
-def save_model(model, options, path, dtype):
+def save_net(net, options, path, dtype):
     """In the form of `demucs.hf.load_safetensors_model`."""
-    kwargs = {name: encode_fraction(value) for name, value in options.items()}
-    metadata = {"klass": "demucs.htdemucs.HTDemucs", "args": "[]", "kwargs": json.dumps(kwargs)}
-    state = {name: tensor.to(dtype).contiguous() for name, tensor in model.state_dict().items()}
+    kwargs = {"sources": SOURCES, **options}
+    kwargs = {name: encode_fraction(value) for name, value in kwargs.items()}
+    klass = f"{type(net).__module__}.{type(net).__name__}"
+    metadata = {"klass": klass, "args": "[]", "kwargs": json.dumps(kwargs)}
+    state = {name: tensor.to(dtype).contiguous() for name, tensor in net.state_dict().items()}
     save_file(state, path, metadata)
 
 
-def make_mix(frames, seed):
+def save_model(nets, bag, folder, dtype=torch.float32):
+    """A bag, `model.yaml` and its networks; or one network, `model.safetensors`."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if len(nets) == 1 and not bag:
+        path = folder / "model.safetensors"
+        save_net(build(*nets[0], 1), nets[0][1], path, dtype)
+        return path
+    signatures = [f"{index:08x}" for index in range(len(nets))]
+    for index, (net, signature) in enumerate(zip(nets, signatures)):
+        save_net(build(*net, 1 + index), net[1], folder / f"{signature}.safetensors", dtype)
+    path = folder / "model.yaml"
+    path.write_text(yaml.safe_dump({"models": signatures, **bag}))
+    return path
+
+
+def load_model(path):
+    path = Path(path)
+    if path.suffix != ".yaml":
+        return load_safetensors_model(path).eval()
+    bag = yaml.safe_load(path.read_text())
+    nets = [load_safetensors_model(path.parent / f"{sig}.safetensors") for sig in bag["models"]]
+    return BagOfModels(nets, bag.get("weights"), bag.get("segment")).eval()
+
+
+def make_mix(frames, seed, mono=False):
     """Tones that glide, noise that comes and goes, an offset, a silence: [2, frames]."""
     noise = np.random.default_rng(seed)
     time = np.arange(frames) / RATE
@@ -122,6 +160,8 @@ def make_mix(frames, seed):
     bursts = 0.3 * noise.standard_normal((2, frames)) * (np.sin(2 * np.pi * 3 * time) > 0.5)
     mix = np.stack([left, right]) + bursts + 0.01
     mix[:, frames // 2 : frames // 2 + frames // 10] = 0
+    if mono:
+        mix[:] = mix.mean(0)
     return mix.astype(np.float32)
 
 
@@ -143,75 +183,132 @@ def read_wav(path):
     return np.frombuffer(data[at + 8 : at + 8 + size], "<f4").reshape(-1, 2).T.copy()
 
 
-def separate(model, mix, overlap=0.25):
+def lead(seed, shift):
+    """Draw number `shift` of SplitMix64: `audio::Shifts`."""
+    mask = 2**64 - 1
+    z = (seed + (shift + 1) * 0x9E3779B97F4A7C15) & mask
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
+    return (z ^ (z >> 31)) % 22_051
+
+
+def draw_as_we_do(shifts, seed):
+    """Lets the reference draw our shifts: its offset is what is left of half a second."""
+    draws = 0
+
+    def randint(low, high):
+        nonlocal draws
+        drawn = lead(seed, draws % shifts)
+        draws += 1
+        return high - drawn
+
+    random.randint = randint
+
+
+def separate(model, mix, overlap=0.25, shifts=0, seed=0):
     """`Separator.separate_tensor` for a model that has no name in any repository."""
+    if shifts:
+        draw_as_we_do(shifts, seed)
     separator = Separator.__new__(Separator)
     separator._model = model
     separator._audio_channels = model.audio_channels
     separator._samplerate = model.samplerate
     separator.update_parameter(
-        device="cpu", shifts=0, overlap=overlap, split=True, segment=None, jobs=0,
-        progress=True, callback=None, callback_arg=None,
+        device="cpu", shifts=shifts, overlap=overlap, split=True, segment=None, jobs=0,
+        progress=False, callback=None, callback_arg=None,
     )
     _, stems = separator.separate_tensor(torch.from_numpy(mix))
     return {name: stem.numpy() for name, stem in stems.items()}
 
 
-def expect(model_path, mix_path, folder, overlap=0.25):
+def expect(model, mix, folder):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    model = load_safetensors_model(model_path).eval()
-    for name, stem in separate(model, read_wav(mix_path), overlap).items():
+    for name, stem in separate(load_model(model), read_wav(mix)).items():
         write_wav(folder / f"{name}.wav", stem)
 
 
-def make(folder, options, frames, seed, dtype):
+def make_fixtures(folder):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    save_model(build(options, seed), options, folder / "model.safetensors", dtype)
-    write_wav(folder / "mix.wav", make_mix(frames, seed))
-    expect(folder / "model.safetensors", folder / "mix.wav", folder / "expected")
+    mix = make_mix(RATE // 2, 2)
+    write_wav(folder / "mix.wav", mix)
+    for name, (nets, bag) in FIXTURES.items():
+        model = load_model(save_model(nets, bag, folder / name, torch.float16))
+        expected = {}
+        for shifts in [0, 2]:
+            for source, stem in separate(model, mix, shifts=shifts, seed=5).items():
+                sparse = torch.from_numpy(stem[:, ::SPARSE].copy())
+                expected[f"{source}, {shifts} shifts"] = sparse
+        save_file(expected, folder / name / "expected.safetensors")
 
 
 def rms(samples):
-    return np.sqrt((samples**2).mean())
+    return float(np.sqrt((samples**2).mean()))
 
 
-def compare(folder, expected):
-    worst = 0.0
+def difference(folder, expected):
+    """The greatest difference, its source, and the greatest sample."""
+    worst = []
     for path in sorted(Path(expected).glob("*.wav")):
         ours, theirs = read_wav(Path(folder) / path.name), read_wav(path)
         if ours.shape != theirs.shape:
             sys.exit(f"{path.name}: {ours.shape[1]} frames, not {theirs.shape[1]}")
-        apart = np.abs(ours - theirs)
-        print(
-            f"{path.stem:8} max |difference| {apart.max():.2e}, rms {rms(apart):.2e}"
-            f" (peak {np.abs(theirs).max():.3f}, rms {rms(theirs):.3f})"
-        )
-        worst = max(worst, float(np.nan_to_num(apart, nan=np.inf).max()))
-    print(f"worst    {worst:.2e}, {'within' if worst <= TOLERANCE else 'BEYOND'} {TOLERANCE:.0e}")
-    sys.exit(worst > TOLERANCE)
+        apart = np.nan_to_num(np.abs(ours - theirs), nan=np.inf)
+        worst.append((float(apart.max()), path.stem, rms(apart), float(np.abs(theirs).max())))
+    return sorted(worst, reverse=True)
+
+
+def compare(folder, expected):
+    worst = difference(folder, expected)
+    for apart, source, spread, peak in worst:
+        print(f"{source:8} max |difference| {apart:.2e}, rms {spread:.2e} (peak {peak:.3f})")
+    within = worst[0][0] <= TOLERANCE
+    print(f"worst    {worst[0][0]:.2e}, {'within' if within else 'BEYOND'} {TOLERANCE:.0e}")
+    sys.exit(not within)
+
+
+def table(folder):
+    folder = Path(folder)
+    beyond = False
+    for name, (nets, bag) in PUBLISHED.items():
+        path = save_model(nets, bag, folder / name)
+        for seconds in [3, 25, 61.3]:
+            for mono in [False, True]:
+                mix, ours, theirs = folder / "mix.wav", folder / "ours", folder / "theirs"
+                write_wav(mix, make_mix(int(seconds * RATE), 3, mono))
+                expect(path, mix, theirs)
+                example = ["cargo", "run", "-q", "--release", "--workspace", "--example"]
+                example += ["separate", "--", mix, ours, "--model", path]
+                subprocess.run(example, check=True, stdout=subprocess.DEVNULL)
+                apart, source, _, peak = difference(ours, theirs)[0]
+                channels = "mono" if mono else "stereo"
+                print(
+                    f"| {name} | {seconds} s {channels} | {apart:.1e} | {peak:.2f} | {source} |",
+                    flush=True,
+                )
+                beyond |= apart > TOLERANCE
+        for file in (folder / name).iterdir():
+            file.unlink()
+    sys.exit(beyond)
 
 
 def main():
-    raw = argparse.RawTextHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("command", choices=["make", "expect", "compare"])
-    parser.add_argument("arguments", nargs="+")
-    parsed = parser.parse_args()
-    match parsed.command, parsed.arguments:
-        case "make", ["official", folder]:
-            make(folder, OFFICIAL, 25 * RATE, 1, torch.float32)
-        case "make", ["fixtures", folder]:
-            for name, options in FIXTURES.items():
-                make(Path(folder) / name, options, RATE // 3, 2, torch.float16)
-        case "expect", [model, mix, folder]:
+    match sys.argv[1:]:
+        case ["fixtures", folder]:
+            make_fixtures(folder)
+        case ["make", name, folder]:
+            save_model(*PUBLISHED[name], folder)
+        case ["mix", seconds, file, *mono]:
+            write_wav(file, make_mix(int(float(seconds) * RATE), 1, bool(mono)))
+        case ["expect", model, mix, folder]:
             expect(model, mix, folder)
-        case "compare", [folder, expected]:
+        case ["compare", folder, expected]:
             compare(folder, expected)
+        case ["table", folder]:
+            table(folder)
         case _:
-            parser.print_usage()
-            sys.exit(2)
+            sys.exit(__doc__)
 
 
 if __name__ == "__main__":
