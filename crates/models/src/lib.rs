@@ -4,10 +4,13 @@
 //! or verifies models stays small. `demucs` builds the networks.
 //!
 //! - [`config`]: how a network is built, from the arguments that Demucs called its constructor
-//!   with.
+//!   with;
+//! - [`package`]: what a file holds, in each form that Demucs has written.
 
 pub mod config;
 mod options;
+pub mod package;
 
 pub use config::{Config, ConfigError, Fit};
 pub use options::Refused;
+pub use package::{Package, PackageError, State};
