@@ -5,12 +5,18 @@
 //!
 //! - [`config`]: how a network is built, from the arguments that Demucs called its constructor
 //!   with;
-//! - [`package`]: what a file holds, in each form that Demucs has written.
+//! - [`package`]: what a file holds, in each form that Demucs has written;
+//! - [`bag`]: which networks make up a model;
+//! - [`Model::find`]: the files of a model, in a folder.
 
+pub mod bag;
 pub mod config;
+mod find;
 mod options;
 pub mod package;
 
+pub use bag::{Bag, BagError};
 pub use config::{Config, ConfigError, Fit};
+pub use find::{FindError, Model, Summary, SummaryError};
 pub use options::Refused;
 pub use package::{Package, PackageError, State};

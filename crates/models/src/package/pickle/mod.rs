@@ -90,14 +90,14 @@ impl Machine {
     }
 
     /// All that lies above the last mark.
-    fn to_mark(&mut self) -> Result<Vec<Id>, Damaged> {
+    fn down_to_mark(&mut self) -> Result<Vec<Id>, Damaged> {
         let below = self.outer.pop().ok_or_else(|| Damaged::new("its pickle lacks a mark"))?;
         Ok(std::mem::replace(&mut self.stack, below))
     }
 
     fn items(&mut self, code: u8) -> Result<Vec<Id>, Damaged> {
         if code == b't' {
-            return self.to_mark();
+            return self.down_to_mark();
         }
         let count = usize::from(code - 0x84);
         let start = self.stack.len().checked_sub(count);
@@ -125,7 +125,7 @@ impl Machine {
                 let value = self.pop()?;
                 vec![self.pop()?, value]
             }
-            _ => self.to_mark()?,
+            _ => self.down_to_mark()?,
         };
         let target = self.top()?;
         self.heap.fill(target, matches!(code, b's' | b'u'), &items)
