@@ -7,13 +7,18 @@
 //!   with;
 //! - [`package`]: what a file holds, in each form that Demucs has written;
 //! - [`bag`]: which networks make up a model;
-//! - [`Model::find`]: the files of a model, in a folder.
+//! - [`Model::find`]: the files of a model, in a folder;
+//! - [`published`]: the models that there are for everyone;
+//! - `hub`, a feature: how they get here.
 
 pub mod bag;
 pub mod config;
 mod find;
+#[cfg(feature = "hub")]
+pub mod hub;
 mod options;
 pub mod package;
+pub mod published;
 
 pub use bag::{Bag, BagError};
 pub use config::{Config, ConfigError, Fit};
