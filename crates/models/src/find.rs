@@ -13,6 +13,8 @@ use crate::{Config, Package, PackageError};
 /// One network, or several whose results are averaged.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
+    /// The file of the bag, if it is one.
+    pub bag: Option<PathBuf>,
     /// The file of each network. One may be there twice.
     pub nets: Vec<PathBuf>,
     /// For each network, its weight in each source; all 1 if there are none.
@@ -122,7 +124,13 @@ impl Model {
     }
 
     fn single(path: &Path) -> Self {
-        Self { nets: vec![path.to_owned()], weights: None, segment: None }
+        Self { bag: None, nets: vec![path.to_owned()], weights: None, segment: None }
+    }
+
+    /// All its files: the bag's, if it is one, and those of the networks.
+    pub fn files(&self) -> Vec<&Path> {
+        let bag = self.bag.as_deref().into_iter();
+        bag.chain(self.different_nets()).collect()
     }
 
     /// The files of the networks, each once.
@@ -250,7 +258,8 @@ impl Folder {
             let missing = || FindError::Net { bag: path.to_owned(), net: net.clone() };
             nets.push(self.nets.get(net).ok_or_else(missing)?.clone());
         }
-        Ok(Model { nets, weights: bag.weights, segment: bag.segment })
+        let Bag { weights, segment, .. } = bag;
+        Ok(Model { bag: Some(path.to_owned()), nets, weights, segment })
     }
 
     fn choice(&self, what: String) -> FindError {

@@ -32,14 +32,17 @@ fn a_bag_is_found_by_its_file_its_folder_and_its_name() {
     let model = Model::find(&path, None).unwrap();
     let nets = ["0a1b2c3d.safetensors", "4e5f6071.safetensors"].map(|name| path.join(name));
     assert_eq!(model.nets, nets);
+    assert_eq!(model.files(), [&path.join("tiny.yaml"), &nets[0], &nets[1]]);
     assert_eq!(model.weights, Some(vec![vec![1.0, 0.0], vec![0.5, 1.0]]));
     assert_eq!(model.segment, Some(2.0));
     assert_eq!(Model::find(&path, Some("tiny")).unwrap(), model);
     assert_eq!(Model::find(&path.join("tiny.yaml"), None).unwrap(), model);
 
     let one = Model::find(&path, Some("4e5f6071")).unwrap();
-    assert_eq!(one, Model { nets: vec![nets[1].clone()], weights: None, segment: None });
-    assert_eq!(Model::find(&nets[1], None).unwrap(), one);
+    let nets = vec![nets[1].clone()];
+    assert_eq!(one, Model { bag: None, nets: nets.clone(), weights: None, segment: None });
+    assert_eq!(one.files(), [&nets[0]]);
+    assert_eq!(Model::find(&nets[0], None).unwrap(), one);
 }
 
 #[test]
