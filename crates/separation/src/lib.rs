@@ -13,6 +13,6 @@ mod catalogue;
 mod fact;
 mod request;
 
-pub use catalogue::{Catalogue, CatalogueError, Model};
+pub use catalogue::{Catalogue, CatalogueError, Model, ModelEntry, ModelFile};
 pub use fact::{Manifest, ManifestStem, Plan, ShardPeaks, Source, StemFile};
 pub use request::{Format, Request, RequestError, Spec, canonical_stem};

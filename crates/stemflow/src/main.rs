@@ -7,12 +7,15 @@
 //! | `status`, `cancel` | `status.rs`, `cancel.rs` | the same |
 //! | `init` | `init.rs` | NATS |
 //! | `check` | `check.rs` | nobody |
+//! | `models` | `models.rs` | the folder of models, and the Hugging Face hub |
 
 mod api;
+mod bar;
 mod cancel;
 mod check;
 mod error;
 mod init;
+mod models;
 mod status;
 mod submit;
 mod tether;
@@ -29,6 +32,7 @@ Examples:
   stemflow submit song.mp3 --out stems   separate a song, and fetch its stems
   stemflow status                        what is waiting and running
   stemflow check workflow.toml           is this a workflow?
+  stemflow models pull htdemucs          another model
 
 Exit codes: 0 it worked, 1 it did not, 2 it was asked for wrongly.";
 
@@ -48,6 +52,7 @@ enum Command {
     Cancel(cancel::Args),
     Init(init::Args),
     Check(check::Args),
+    Models(models::Args),
     Tether(tether::Args),
 }
 
@@ -69,6 +74,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Cancel(args) => block_on(cancel::run(args)),
         Command::Init(args) => block_on(init::run(args)),
         Command::Check(args) => check::run(&args),
+        Command::Models(args) => models::run(args),
         Command::Tether(args) => tether::run(&args),
     }
 }

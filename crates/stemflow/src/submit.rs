@@ -5,9 +5,8 @@
 //! | `submit/song.rs` | what is sent |
 //! | `submit/watch.rs` | the time until the job has ended |
 //! | `submit/fetch.rs` | the stems |
-//! | `submit/bar.rs`, `submit/report.rs` | what is shown meanwhile, and at the end |
+//! | `bar.rs`, `submit/report.rs` | what is shown meanwhile, and at the end |
 
-mod bar;
 mod fetch;
 mod report;
 mod song;
@@ -20,9 +19,9 @@ use serde_json::json;
 use workflow::{JobId, JobState};
 
 use crate::api::{Gateway, Options, Status, Where};
+use crate::bar::Bar;
 use crate::error::{Interrupted, describe};
 use crate::text;
-use bar::Bar;
 use song::Song;
 
 const EXAMPLES: &str = "\

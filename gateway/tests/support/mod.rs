@@ -35,10 +35,10 @@ const WORKFLOW: &str = r#"
 const MODELS: &str = r#"
     [[model]]
     name = "mini"
-    file = "mini.safetensors"
-    sha256 = "00"
+    files = [{ file = "mini.safetensors", sha256 = "00" }]
     sources = ["drums", "bass", "other", "vocals"]
     segment_frames = 66150
+    reach_frames = [33075, 0]
     licence = "MIT"
     about = "for tests"
 "#;

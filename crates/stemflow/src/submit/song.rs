@@ -9,8 +9,8 @@ use futures::StreamExt;
 use tokio::fs::File;
 use tokio_util::io::ReaderStream;
 
-use super::bar::Bar;
 use crate::api::{ApiError, Gateway, Options, Submitted};
+use crate::bar::Bar;
 
 /// Bytes that are read at a time.
 const CHUNK: usize = 256 * 1024;
@@ -68,7 +68,7 @@ impl Song {
         options.push(("name", self.name.clone()));
         let mut attempt = 1;
         loop {
-            let bar = Bar::of_bytes(&self.name, self.size);
+            let bar = Bar::of_upload(&self.name, self.size);
             let result = self.send_once(gateway, &options, &bar).await;
             bar.end();
             match result {

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::api::Status;
 
-const UPLOAD: &str = "{prefix}  {msg:10} {bar:30} {percent:>3} %  {binary_bytes_per_sec}";
+const BYTES: &str = "{prefix}  {msg:10} {bar:30} {percent:>3} %  {binary_bytes_per_sec}";
 const JOB: &str = "{prefix}  {msg:10} {bar:30} {percent:>3} %  {elapsed}";
 /// A job's progress has no unit: it is counted in these.
 const PARTS: u64 = 1000;
@@ -17,7 +17,7 @@ const TICK: Duration = Duration::from_millis(250);
 
 /// How far something is.
 #[derive(Clone)]
-pub(super) struct Bar {
+pub(crate) struct Bar {
     bar: ProgressBar,
     /// The last line that was written; where a bar can be drawn, none are.
     told: Option<Arc<Mutex<String>>>,
@@ -25,14 +25,21 @@ pub(super) struct Bar {
 
 impl Bar {
     /// For a song on its way to the gateway.
-    pub(super) fn of_bytes(song: &str, bytes: u64) -> Self {
-        let bar = Self::new(song, bytes, UPLOAD);
+    pub(crate) fn of_upload(song: &str, bytes: u64) -> Self {
+        let bar = Self::new(song, bytes, BYTES);
         bar.bar.set_message("uploading");
         bar
     }
 
+    /// For a file on its way here.
+    pub(crate) fn of_download(file: &str, bytes: u64) -> Self {
+        let bar = Self::new(file, bytes, BYTES);
+        bar.bar.set_message("fetching");
+        bar
+    }
+
     /// For a job.
-    pub(super) fn of_job(song: &str) -> Self {
+    pub(crate) fn of_job(song: &str) -> Self {
         Self::new(song, PARTS, JOB)
     }
 
@@ -50,19 +57,25 @@ impl Bar {
     }
 
     /// So many bytes more have been read.
-    pub(super) fn add(&self, bytes: u64) {
+    pub(crate) fn add(&self, bytes: u64) {
         self.bar.inc(bytes);
         self.tell();
     }
 
-    pub(super) fn show(&self, status: &Status) {
+    /// So many bytes are there.
+    pub(crate) fn set(&self, bytes: u64) {
+        self.bar.set_position(bytes);
+        self.tell();
+    }
+
+    pub(crate) fn show(&self, status: &Status) {
         self.bar.set_message(status.state.to_string());
         self.bar.set_position((status.progress * PARTS as f64) as u64);
         self.tell();
     }
 
     /// Takes the bar away.
-    pub(super) fn end(&self) {
+    pub(crate) fn end(&self) {
         self.bar.finish_and_clear();
     }
 
