@@ -1,47 +1,72 @@
 use std::fmt;
-use std::io;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use models::{ConfigError, FindError, PackageError, SummaryError};
 use tch::TchError;
-
-use models::Refused;
 
 use crate::DeviceError;
 
 /// Why a model cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The file cannot be read.
-    #[error("failed to read {path}")]
-    Read {
-        /// Which file.
+    /// There is no such model.
+    #[error(transparent)]
+    Find(#[from] FindError),
+    /// A file of it cannot be read, or is damaged.
+    #[error(transparent)]
+    Package(#[from] PackageError),
+    /// A network is of a class, or has options, that are not implemented.
+    #[error("{path}: {source}")]
+    Config {
+        /// Its file.
         path: PathBuf,
-        /// What the system says.
-        source: io::Error,
+        /// What is not.
+        source: ConfigError,
     },
-    /// The file is not one that Demucs 4.1 publishes, or is damaged.
-    #[error("not a model in the form of Demucs 4.1: {0}")]
-    Format(String),
-    /// The file holds a model of another kind.
-    #[error("{0} is not implemented")]
-    Architecture(String),
-    /// The model has options that are not implemented.
-    #[error("this model cannot be built: {}", list(.0))]
-    Options(Vec<Refused>),
+    /// The networks of a bag do not go together.
+    #[error("{path} does not fit into its bag: {why}")]
+    Misfit {
+        /// The network's file.
+        path: PathBuf,
+        /// In what.
+        why: String,
+    },
     /// The file's tensors are not those that its options ask for.
-    #[error("the weights do not fit the model: {0}")]
-    Weights(Mismatch),
+    #[error("the weights in {path} do not fit the network: {mismatch}")]
+    Weights {
+        /// The network's file.
+        path: PathBuf,
+        /// Which are not.
+        mismatch: Mismatch,
+    },
     /// The device is not there.
     #[error(transparent)]
     Device(#[from] DeviceError),
-    /// libtorch failed, most likely for want of memory.
-    #[error(transparent)]
-    Torch(#[from] TchError),
+}
+
+impl LoadError {
+    pub(crate) fn config(path: &Path) -> impl FnOnce(ConfigError) -> Self {
+        move |source| Self::Config { path: path.to_owned(), source }
+    }
+
+    pub(crate) fn weights(path: &Path) -> impl FnOnce(Mismatch) -> Self {
+        move |mismatch| Self::Weights { path: path.to_owned(), mismatch }
+    }
+}
+
+impl From<SummaryError> for LoadError {
+    fn from(error: SummaryError) -> Self {
+        match error {
+            SummaryError::Package(error) => Self::Package(error),
+            SummaryError::Config { path, source } => Self::Config { path, source },
+            SummaryError::Misfit { path, why } => Self::Misfit { path, why },
+        }
+    }
 }
 
 /// How the tensors of a file differ from those of the model, by name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mismatch {
     /// Asked for, and not in the file.
     pub missing: Vec<String>,

@@ -1,63 +1,56 @@
-use std::fs;
 use std::path::Path;
 
-use models::Config;
-use safetensors::SafeTensors;
-use serde::de::DeserializeOwned;
+use models::{Config, Model, Package};
 
 use crate::net::{Net, Weights};
 use crate::{Demucs, Device, LoadError, Voice};
 
 impl Demucs {
-    /// Loads a model file in the form that Demucs 4.1 publishes: safetensors, in whose metadata
-    /// stand the class and the arguments of its constructor.
+    /// Loads a model: a network's file, a bag's, or a folder with one of them. See
+    /// [`models::Model::find`] for one of several in a folder.
     pub fn load(path: &Path, device: Device) -> Result<Self, LoadError> {
-        let read = |source| LoadError::Read { path: path.to_owned(), source };
-        let bytes = fs::read(path).map_err(read)?;
+        Self::load_model(&Model::find(path, None)?, device)
+    }
+
+    /// Loads all networks of a model. One that a bag has twice is loaded once.
+    pub fn load_model(model: &Model, device: Device) -> Result<Self, LoadError> {
         let on = device;
         let device = on.open()?;
-
-        let config = config(&bytes)?;
-        let file = SafeTensors::deserialize(&bytes).map_err(damaged)?;
-        let mut weights = Weights::read(&file, device)?;
-        let net = Net::new(&mut weights.root(), &config, device);
-        weights.finish().map_err(LoadError::Weights)?;
-        let voice = Voice { net, fit: config.fit(), say: vec![1.0; config.sources().len()] };
-        Ok(Self {
-            sources: config.sources().to_vec(),
-            segment_frames: config.segment(),
-            longest_segment: config.longest_segment(),
-            on,
-            device,
-            nets: vec![voice],
-        })
+        let summary = model.summary()?;
+        let mut longest_segment = usize::MAX;
+        let mut nets = Vec::new();
+        for path in model.different_nets() {
+            let package = Package::read(path)?;
+            let config = package.config().map_err(LoadError::config(path))?;
+            let net = net(package, &config, device).map_err(LoadError::weights(path))?;
+            longest_segment = longest_segment.min(config.longest_segment());
+            let say = say(model, path, summary.sources.len());
+            nets.push(Voice { net, fit: config.fit(), say });
+        }
+        let segment_frames = summary.segment_frames;
+        Ok(Self { sources: summary.sources, segment_frames, longest_segment, on, device, nets })
     }
 }
 
-/// The options of the model in a file.
-fn config(file: &[u8]) -> Result<Config, LoadError> {
-    let (_, header) = SafeTensors::read_metadata(file).map_err(damaged)?;
-    let metadata = header.metadata().as_ref();
-    let entry = |name: &str| {
-        let entry = metadata.and_then(|metadata| metadata.get(name));
-        entry.ok_or_else(|| LoadError::Format(format!("its metadata have no {name:?}")))
+fn net(package: Package, config: &Config, device: tch::Device) -> Result<Net, crate::Mismatch> {
+    let mut weights = Weights::new(package.state, device);
+    let net = Net::new(&mut weights.root(), config, device);
+    weights.finish()?;
+    Ok(net)
+}
+
+/// How much the network in `path` has to say about each source, of all there is to be said
+/// (`demucs/apply.py: apply_model` with a bag).
+fn say(model: &Model, path: &Path, sources: usize) -> Vec<f32> {
+    let weight = |net: usize, source: usize| {
+        model.weights.as_ref().map_or(1.0, |weights| weights[net][source])
     };
-    let klass = entry("klass")?;
-    if entry("structure").is_ok() {
-        return Err(LoadError::Architecture(format!("{klass} with quantized weights")));
-    }
-    let args = json(entry("args")?)?;
-    let kwargs = json(entry("kwargs")?)?;
-    Config::new(klass, args, kwargs).map_err(|error| match error {
-        models::ConfigError::Class(class) => LoadError::Architecture(class),
-        models::ConfigError::Options(refused) => LoadError::Options(refused),
-    })
-}
-
-fn json<T: DeserializeOwned>(text: &str) -> Result<T, LoadError> {
-    serde_json::from_str(text).map_err(damaged)
-}
-
-fn damaged(error: impl std::error::Error) -> LoadError {
-    LoadError::Format(error.to_string())
+    let own = |net: &usize| model.nets[*net] == path;
+    let all = 0..model.nets.len();
+    let part = |source: usize| {
+        let total: f64 = all.clone().map(|net| weight(net, source)).sum();
+        let part: f64 = all.clone().filter(own).map(|net| weight(net, source)).sum();
+        (part / total) as f32
+    };
+    (0..sources).map(part).collect()
 }

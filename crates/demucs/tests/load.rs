@@ -42,17 +42,19 @@ fn missing_surplus_and_misshapen_tensors_are_all_named() {
         let weight = tensors["tdecoder.1.rewrite.bias"].clone();
         tensors.insert("decoder.2.conv_tr.bias".to_owned(), weight);
     });
-    let LoadError::Weights(mismatch) = &error else {
+    let LoadError::Weights { mismatch, .. } = &error else {
         panic!("{error}");
     };
     assert_eq!(mismatch.missing, ["encoder.0.conv.bias"]);
     assert_eq!(mismatch.surplus, ["encoder.0.conv.bios"]);
     assert_eq!(mismatch.misshapen, ["decoder.2.conv_tr.bias [32], not [12]"]);
-    assert_eq!(
-        error.to_string(),
-        "the weights do not fit the model: missing: encoder.0.conv.bias; \
-         surplus: encoder.0.conv.bios; \
-         of another shape: decoder.2.conv_tr.bias [32], not [12]"
+    assert!(
+        error.to_string().ends_with(
+            "model.safetensors do not fit the network: missing: encoder.0.conv.bias; \
+             surplus: encoder.0.conv.bios; \
+             of another shape: decoder.2.conv_tr.bias [32], not [12]"
+        ),
+        "{error}"
     );
 }
 
@@ -62,34 +64,33 @@ fn another_option_is_refused_by_name() {
         let kwargs = metadata.get_mut("kwargs").unwrap();
         *kwargs = kwargs.replacen('{', "{\"t_emb\": \"cape\", \"t_cosine\": 3, ", 1);
     });
-    assert_eq!(
-        error.to_string(),
-        "this model cannot be built: t_emb = \"cape\" (only \"sin\" is implemented), \
+    assert!(
+        error.to_string().ends_with(
+            "this model cannot be built: t_emb = \"cape\" (only \"sin\" is implemented), \
          t_cosine = 3 (no such option is known)"
+        ),
+        "{error}"
     );
 }
 
 #[test]
 fn another_architecture_is_refused_by_name() {
     let error = load_changed(|_, metadata| {
-        metadata.insert("klass".to_owned(), "demucs.hdemucs.HDemucs".to_owned());
+        metadata.insert("klass".to_owned(), "demucs.wdemucs.WDemucs".to_owned());
     });
-    assert_eq!(
-        error.to_string(),
-        "demucs.hdemucs.HDemucs is not implemented, only demucs.htdemucs.HTDemucs is"
-    );
+    assert!(error.to_string().contains("demucs.wdemucs.WDemucs is not implemented"), "{error}");
 }
 
 #[test]
 fn a_damaged_file_is_an_error() {
     let bytes = fs::read(fixture()).unwrap();
     for damaged in [&bytes[..0], &bytes[..100], &bytes[..bytes.len() - 1], b"<html>no</html>"] {
-        assert!(matches!(load(damaged), LoadError::Format(_)));
+        assert!(matches!(load(damaged), LoadError::Package(_)));
     }
     let error = load_changed(|_, metadata| metadata.clear());
-    assert!(matches!(error, LoadError::Format(_)), "{error}");
+    assert!(matches!(error, LoadError::Package(_)), "{error}");
     let absent = Demucs::load(Path::new("/no/such/model"), Device::Cpu).unwrap_err();
-    assert!(matches!(absent, LoadError::Read { .. }));
+    assert!(matches!(absent, LoadError::Find(_)));
 }
 
 #[test]

@@ -77,7 +77,11 @@ impl HDemucs {
         });
         let decoder_t = decoder_t.collect();
         Self {
-            parts: Parts::new(config.cac),
+            parts: match (config.cac, config.whole_phase) {
+                (true, _) => Parts::Complex,
+                (false, true) => Parts::Magnitude,
+                (false, false) => Parts::Fading,
+            },
             spectrogram: Spectrogram::new(config.nfft, beyond, device),
             encoder,
             decoder,

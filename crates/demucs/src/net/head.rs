@@ -37,20 +37,20 @@ impl Scale {
 pub(crate) enum Parts {
     /// Complex as channels: each channel's real part, then its imaginary part.
     Complex,
-    /// Magnitudes; what is given goes with the phase of the mix.
+    /// Magnitudes; what is given goes with the phase of the mix, or where the mix is silent, with
+    /// none (`HDemucs._wiener` without iterations).
     Magnitude,
+    /// Magnitudes; what is given goes with the phase of the mix, and fades where that does
+    /// (`_mask` where `wiener_iters` is negative).
+    Fading,
 }
 
 impl Parts {
-    pub(crate) fn new(cac: bool) -> Self {
-        if cac { Self::Complex } else { Self::Magnitude }
-    }
-
     /// Complex `[b, 2, f, t]` → `[b, f, t, c]`.
     pub(crate) fn split(self, spectrum: &Tensor) -> Tensor {
         match self {
             Self::Complex => spectrum.view_as_real().permute([0, 2, 3, 1, 4]).flatten(3, 4),
-            Self::Magnitude => spectrum.abs().permute([0, 2, 3, 1]).contiguous(),
+            Self::Magnitude | Self::Fading => spectrum.abs().permute([0, 2, 3, 1]).contiguous(),
         }
     }
 
@@ -60,16 +60,16 @@ impl Parts {
         let &[b, f, t, c] = xs.size().as_slice() else {
             panic!("a separated spectrogram is [b, f, t, s·c]");
         };
-        match self {
-            Self::Complex => xs.view([b, f, t, c / 2, 2]).permute([0, 3, 1, 2, 4]),
-            Self::Magnitude => {
-                let channels = CHANNELS as i64;
-                let magnitudes = xs.view([b, f, t, c / channels, channels]);
-                let magnitudes = magnitudes.permute([0, 3, 4, 1, 2]);
-                let phase = mix / (mix.abs() + 1e-8);
-                (phase.unsqueeze(1) * magnitudes).view_as_real().flatten(1, 2)
-            }
+        if let Self::Complex = self {
+            return xs.view([b, f, t, c / 2, 2]).permute([0, 3, 1, 2, 4]);
         }
+        let channels = CHANNELS as i64;
+        let magnitudes = xs.view([b, f, t, c / channels, channels]).permute([0, 3, 4, 1, 2]);
+        let phase = match self {
+            Self::Fading => mix / (mix.abs() + 1e-8),
+            _ => Tensor::polar(&mix.abs().ones_like(), &mix.angle()),
+        };
+        (phase.unsqueeze(1) * magnitudes).view_as_real().flatten(1, 2)
     }
 }
 

@@ -38,7 +38,7 @@ impl HtDemucs {
         let sizes = Sizes::new(config, &spectrogram);
         Self {
             segment: config.segment,
-            parts: Parts::new(config.cac),
+            parts: if config.cac { Parts::Complex } else { Parts::Fading },
             spectral: Branch::new(scope, config, &SPECTRAL),
             temporal: Branch::new(scope, config, &TEMPORAL),
             freq_emb: FrequencyEmbedding::new(&mut scope.at("freq_emb"), embedded, scale),

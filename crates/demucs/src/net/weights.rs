@@ -1,14 +1,13 @@
 //! The tensors of a model file, handed out to the parts of a network.
 
-use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::ops::Deref;
 
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
+use models::State;
+use models::package::{Dtype, Tensor as Stored};
 use tch::{Device, Kind, Tensor};
 
-use crate::error::{LoadError, Mismatch};
+use crate::Mismatch;
 
 /// A tensor that no one changes. Its copies share what it holds.
 #[derive(Debug)]
@@ -44,20 +43,15 @@ impl Clone for Weight {
 /// The tensors that no part of the network has asked for yet.
 #[derive(Debug)]
 pub(crate) struct Weights {
-    unclaimed: BTreeMap<String, Tensor>,
-    missing: Vec<String>,
-    misshapen: Vec<String>,
+    unclaimed: State,
+    device: Device,
+    mismatch: Mismatch,
 }
 
 impl Weights {
-    /// Copies all tensors to `device`, as f32.
-    pub(crate) fn read(file: &SafeTensors, device: Device) -> Result<Self, LoadError> {
-        let mut unclaimed = BTreeMap::new();
-        for (name, view) in file.iter() {
-            let tensor = tensor(name, &view)?.f_to_device(device)?.f_to_kind(Kind::Float)?;
-            unclaimed.insert(name.to_owned(), tensor);
-        }
-        Ok(Self { unclaimed, missing: Vec::new(), misshapen: Vec::new() })
+    /// Tensors that will be on `device`, as f32.
+    pub(crate) fn new(state: State, device: Device) -> Self {
+        Self { unclaimed: state, device, mismatch: Mismatch::default() }
     }
 
     /// The place that all names start from.
@@ -66,10 +60,40 @@ impl Weights {
     }
 
     /// Says whether all parts found their tensors, and all tensors their part.
-    pub(crate) fn finish(self) -> Result<(), Mismatch> {
-        let surplus: Vec<String> = self.unclaimed.into_keys().collect();
-        let mismatch = Mismatch { missing: self.missing, surplus, misshapen: self.misshapen };
-        if mismatch.is_none() { Ok(()) } else { Err(mismatch) }
+    pub(crate) fn finish(mut self) -> Result<(), Mismatch> {
+        match self.unclaimed {
+            State::Named(named) => self.mismatch.surplus.extend(named.into_keys()),
+            State::Packed(packed) if packed.left() > 0 => {
+                self.mismatch.surplus.push(format!("{} without a name", packed.left()));
+            }
+            State::Packed(_) => {}
+        }
+        if self.mismatch.is_none() { Ok(()) } else { Err(self.mismatch) }
+    }
+
+    /// The tensor of this name, or without names, the next.
+    fn claim(&mut self, name: &str, shape: &[i64]) -> Option<Tensor> {
+        let sizes: Vec<usize> = shape.iter().map(|size| *size as usize).collect();
+        let stored = match &mut self.unclaimed {
+            State::Named(named) => named.remove(name),
+            State::Packed(packed) => match packed.take(&sizes) {
+                Ok(tensor) => Some(tensor),
+                Err(why) => {
+                    self.mismatch.misshapen.push(format!("{name}: {why}"));
+                    return None;
+                }
+            },
+        };
+        let Some(stored) = stored else {
+            self.mismatch.missing.push(name.to_owned());
+            return None;
+        };
+        if stored.shape != sizes {
+            let told = format!("{name} {:?}, not {shape:?}", stored.shape);
+            self.mismatch.misshapen.push(told);
+            return None;
+        }
+        Some(tensor(&stored, shape).to_device(self.device).to_kind(Kind::Float))
     }
 }
 
@@ -91,29 +115,17 @@ impl Scope<'_> {
     /// If it is not, that is noted for [`Weights::finish`], and what is returned stands in for it
     /// while the rest of the network is looked through.
     pub(crate) fn tensor(&mut self, name: &str, shape: &[i64]) -> Weight {
-        let name = format!("{}{name}", self.path);
-        match self.weights.unclaimed.remove(&name) {
-            Some(tensor) if tensor.size() == shape => return Weight(tensor),
-            Some(tensor) => {
-                let told = format!("{name} {:?}, not {shape:?}", tensor.size());
-                self.weights.misshapen.push(told);
-            }
-            None => self.weights.missing.push(name),
-        }
-        Weight(Tensor::zeros([0], (Kind::Float, Device::Cpu)))
+        let claimed = self.weights.claim(&format!("{}{name}", self.path), shape);
+        Weight(claimed.unwrap_or_else(|| Tensor::zeros([0], (Kind::Float, Device::Cpu))))
     }
 }
 
-fn tensor(name: &str, view: &TensorView) -> Result<Tensor, LoadError> {
-    let kind = match view.dtype() {
+fn tensor(stored: &Stored, shape: &[i64]) -> Tensor {
+    let kind = match stored.dtype {
         Dtype::F16 => Kind::Half,
         Dtype::BF16 => Kind::BFloat16,
         Dtype::F32 => Kind::Float,
-        other => {
-            let reason = format!("{name} is of type {other:?}, not F16, BF16 or F32");
-            return Err(LoadError::Format(reason));
-        }
+        Dtype::U8 | Dtype::I64 => unreachable!("weights are floats: `Package` has seen to it"),
     };
-    let shape: Vec<i64> = view.shape().iter().map(|size| *size as i64).collect();
-    Ok(Tensor::f_from_data_size(view.data(), &shape, kind)?)
+    Tensor::from_data_size(&stored.data, shape, kind)
 }

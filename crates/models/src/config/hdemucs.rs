@@ -16,6 +16,9 @@ pub struct HDemucs {
     /// Complex as channels: the frequency branch takes and gives real and imaginary parts. Else
     /// it takes a magnitude and gives one, which goes with the phase of the mix.
     pub cac: bool,
+    /// Where it takes magnitudes: whether the phase is that of the mix wherever it has one
+    /// (`wiener_iters` 0), or fades where the mix does (below 0).
+    pub whole_phase: bool,
     /// Whether the spectrogram is padded as in models trained for the MDX challenge.
     pub hybrid_old: bool,
 
@@ -78,11 +81,14 @@ impl HDemucs {
     }
 
     fn read(options: &mut Options) -> Self {
-        let config = Self {
+        let cac = options.flag("cac", true);
+        let whole_phase = whole_phase(options, cac);
+        Self {
             sources: sources(options),
             segment: segment(options, 40),
             nfft: options.integer("nfft", 4096, 16..=65_536),
-            cac: options.flag("cac", true),
+            cac,
+            whole_phase,
             hybrid_old: options.flag("hybrid_old", false),
             depth: options.integer("depth", 6, 1..=10),
             channels: options.integer("channels", 48, 1..=4096),
@@ -98,14 +104,7 @@ impl HDemucs {
             multi_freqs_depth: options.integer("multi_freqs_depth", 2, 0..=10),
             dconv: DConv::read(options, 4),
             deeper: Deeper::read(options),
-        };
-        if config.cac {
-            options.skip(&["wiener_iters"]);
-        } else {
-            // Wiener filtering begins beyond these. Without an iteration it is the mix's phase.
-            options.integer("wiener_iters", 0, i64::MIN..=0);
         }
-        config
     }
 
     fn refuse_misfits(&self, options: &mut Options) {
@@ -173,6 +172,15 @@ impl HDemucs {
     pub fn parts(&self) -> i64 {
         if self.cac { 2 } else { 1 }
     }
+}
+
+/// Reads `wiener_iters`, which matters without `cac`: above 0, Wiener filtering begins.
+fn whole_phase(options: &mut Options, cac: bool) -> bool {
+    if cac {
+        options.skip(&["wiener_iters"]);
+        return false;
+    }
+    options.integer("wiener_iters", 0, i64::MIN..=0) == 0
 }
 
 fn multi_freqs(options: &mut Options) -> Vec<f64> {
