@@ -23,7 +23,17 @@ fn dependencies(package: &str) -> Vec<String> {
 
 #[test]
 fn only_separate_links_libtorch() {
-    for package in ["gateway", "decode", "encode", "publish", "stemflow", "workflow", "audio"] {
+    for package in [
+        "gateway",
+        "decode",
+        "encode",
+        "publish",
+        "stemflow",
+        "workflow",
+        "separation",
+        "audio",
+        "models",
+    ] {
         let found = dependencies(package);
         assert!(found.len() > 3, "{package} depends on {found:?}");
         assert!(!found.iter().any(|name| name == "torch-sys"), "{package} links libtorch");
@@ -36,7 +46,11 @@ fn arrows_go_down_only() {
     for (package, forbidden) in [
         ("workflow", &["audio", "demucs", "separation", "axum", "symphonia"][..]),
         ("audio", &["workflow", "demucs", "tokio", "async-nats"]),
-        ("demucs", &["workflow", "tokio", "async-nats", "separation"]),
+        ("demucs", &["workflow", "tokio", "async-nats", "separation", "reqwest"]),
+        (
+            "models",
+            &["workflow", "tokio", "async-nats", "separation", "demucs", "audio", "reqwest"],
+        ),
         ("gateway", &["audio", "demucs", "symphonia"]),
     ] {
         let found = dependencies(package);

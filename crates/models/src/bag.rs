@@ -6,6 +6,8 @@ use std::{fs, io};
 
 use serde::Deserialize;
 
+use crate::config::MAX_SEGMENT_SECONDS;
+
 /// What a bag's file says.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -85,8 +87,8 @@ impl Bag {
             check_weights(weights, nets)?;
         }
         match self.segment {
-            Some(seconds) if !(seconds > 0.0 && seconds.is_finite()) => {
-                Err(format!("`segment` is {seconds}, which is no length in seconds"))
+            Some(seconds) if !(seconds > 0.0 && seconds <= MAX_SEGMENT_SECONDS as f64) => {
+                Err(format!("`segment` is {seconds}, not seconds up to {MAX_SEGMENT_SECONDS}"))
             }
             _ => Ok(()),
         }
@@ -145,7 +147,7 @@ mod tests {
             ("models: [a]\nweights: [[]]", "rows of 0"),
             ("models: [a]\nweights: [[-1.0]]", "not 0 or above"),
             ("models: [a, b]\nweights: [[1.0, 0.0], [1.0, 0.0]]", "no network for source 1"),
-            ("models: [a]\nsegment: 0", "no length"),
+            ("models: [a]\nsegment: 0", "not seconds up to 600"),
             ("just a text", ""),
         ] {
             let error = Bag::parse(text).unwrap_err();

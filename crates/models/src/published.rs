@@ -4,8 +4,8 @@
 const NAMESPACE: &str = "adefossez";
 
 /// Under what terms they may be used.
-pub const LICENCE: &str = "for research use, by their author's word; trained on music that is not \
-                           free, MUSDB18-HQ among it";
+pub const LICENCE: &str =
+    "for research use, by their author's word; MUSDB18-HQ is among the music they were trained on";
 
 /// A published model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

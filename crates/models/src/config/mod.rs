@@ -28,7 +28,7 @@ pub const SAMPLE_RATE: i64 = 44_100;
 pub const LOCAL_HEADS: i64 = 4;
 
 /// A longer segment would not fit the memory of any machine.
-const MAX_SEGMENT_SECONDS: i64 = 600;
+pub(crate) const MAX_SEGMENT_SECONDS: i64 = 600;
 
 /// The options of one network, of any of the three architectures.
 #[derive(Clone, Debug, PartialEq)]

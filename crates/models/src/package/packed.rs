@@ -195,3 +195,59 @@ impl Quantized {
         Ok(levels)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dict<const N: usize>(entries: [(&str, Node); N]) -> Node {
+        Node::Dict(entries.into_iter().map(|(name, node)| (name.to_owned(), node)).collect())
+    }
+
+    fn words(shape: &[usize], words: &[u64]) -> Node {
+        let data: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        Node::Tensor(Tensor::new(Dtype::I64, shape.to_vec(), data.into()).unwrap())
+    }
+
+    /// One parameter of two values, in one group whose levels have 2 bits and `above`.
+    fn packed(class: &str, option: (&str, Node), above: u64) -> Result<Packed, Damaged> {
+        let options = [("min_size", Node::Int(0)), ("group_size", Node::Int(2)), option];
+        let meta = [
+            ("klass", Node::Class(class.to_owned())),
+            ("packed", Node::Bool(true)),
+            ("init_kwargs", dict(options)),
+        ];
+        let levels = Node::List(vec![Node::None, words(&[1, 2, 1], &[0b10, 0b11])]);
+        let range = Node::List(vec![Node::Float(-1.0), Node::Int(2)]);
+        let bits = words(&[1, 4, 1], &[above & 1, above >> 1 & 1, above >> 2 & 1, above >> 3]);
+        let state = dict([
+            ("meta", dict(meta)),
+            ("quantized", Node::List(vec![Node::List(vec![levels, range, bits])])),
+            ("others", Node::List(Vec::new())),
+        ]);
+        Packed::new(state.into_dict("state").unwrap())
+    }
+
+    fn plain() -> (&'static str, Node) {
+        ("detect_bound", Node::Bool(true))
+    }
+
+    #[test]
+    fn levels_are_steps_between_the_ends_of_the_range() {
+        let restored = packed(CLASS, plain(), 0).unwrap().take(&[2]).unwrap();
+        assert_eq!(restored, Tensor::of_f32(vec![2], &[1.0, 2.0]).unwrap());
+    }
+
+    #[test]
+    fn what_is_not_stored_or_not_implemented_is_named() {
+        let error = packed(CLASS, plain(), 13).unwrap().take(&[2]).unwrap_err().to_string();
+        assert!(error.contains("15 bits are not stored"), "{error}");
+        let error = packed(CLASS, plain(), 1).unwrap().take(&[2]).unwrap_err().to_string();
+        assert!(error.contains("levels of 3 bits miss"), "{error}");
+        let uniform = packed("diffq.uniform.UniformQuantizer", plain(), 0).unwrap_err();
+        assert!(uniform.to_string().contains("UniformQuantizer is not implemented"), "{uniform}");
+        let names = Node::List(vec![Node::Text("bias".to_owned())]);
+        let error = packed(CLASS, ("exclude", names), 0).unwrap_err().to_string();
+        assert!(error.contains("`exclude`"), "{error}");
+    }
+}
