@@ -8,10 +8,10 @@
     reference.py table DIR               all models at their published sizes, mixes of three
                                          lengths, mono and stereo, against examples/separate
 
-WAV files are stereo, 44.1 kHz, 32-bit float. It needs torch==2.11.0 and demucs==4.1.0.
+WAV files are stereo, 44.1 kHz, 32-bit float. It needs torch==2.11.0, demucs==4.1.0 and
+diffq==0.2.4.
 """
 
-import json
 import random
 import shutil
 import struct
@@ -20,6 +20,7 @@ import sys
 from fractions import Fraction
 from pathlib import Path
 
+import demucs.states
 import numpy as np
 import torch
 import yaml
@@ -30,6 +31,9 @@ from demucs.hdemucs import HDemucs
 from demucs.hf import load_safetensors_model
 from demucs.htdemucs import HTDemucs
 from safetensors.torch import save_file
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "models/fixtures"))
+import make  # noqa: E402: the forms of model files
 
 RATE = 44_100
 TOLERANCE = 1e-4
@@ -58,7 +62,8 @@ PUBLISHED = {
 }
 
 # The same architectures, small: every part of the published models and of `mini`, songs of several
-# segments, the last of them short.
+# segments, the last of them short. Two are quantized by DiffQ, and have no names for their weights;
+# one of these is of the old form.
 SMALL = {"sources": ["drums", "bass"], "channels": 4, "segment": 0.4}
 SMALL_HYBRID = {**SMALL, "nfft": 256, "depth": 4, "norm_starts": 2, "dconv_lstm": 2, "dconv_attn": 2}
 SMALL_TIME = {**SMALL, "depth": 4, "norm_starts": 2, "dconv_lstm": 3, "dconv_attn": 2}
@@ -75,20 +80,6 @@ MAGNITUDE = {
 }
 SMALL_OLD = {**SMALL_HYBRID, "norm_starts": 999, "cac": False, "hybrid_old": True}
 SMALL_BANDS = {**SMALL_HYBRID, "norm_starts": 999, "multi_freqs": [0.1, 0.3]}
-FIXTURES = {
-    "complex": ([(HTDemucs, COMPLEX)], NO_BAG),
-    "magnitude": ([(HTDemucs, MAGNITUDE)], NO_BAG),
-    "hybrid": ([(HDemucs, SMALL_HYBRID)], NO_BAG),
-    "time": ([(Demucs, {**SMALL_TIME, "dconv_mode": 3})], NO_BAG),
-    "bag": (
-        [
-            (Demucs, {**SMALL_TIME, "rewrite": False}),
-            (HDemucs, SMALL_OLD),
-            (HDemucs, {**SMALL_BANDS, "multi_freqs_depth": 1}),
-        ],
-        {"weights": [[1, 0], [1, 1], [0.5, 2]], "segment": 0.3},
-    ),
-}
 
 
 def build(klass, options, seed):
@@ -110,34 +101,49 @@ def build(klass, options, seed):
     return net.eval()
 
 
-def encode_fraction(value):
-    if isinstance(value, Fraction):
-        numerator, denominator = value.numerator, value.denominator
-        return {"_type": "fraction", "numerator": numerator, "denominator": denominator}
-    return value
+def save_packed(net, path):
+    make.save_packed_safetensors(net, make.quantize(net, min_size=0.003), path)
 
 
-def save_net(net, options, path, dtype):
-    """In the form of `demucs.hf.load_safetensors_model`."""
-    kwargs = {"sources": SOURCES, **options}
-    kwargs = {name: encode_fraction(value) for name, value in kwargs.items()}
-    klass = f"{type(net).__module__}.{type(net).__name__}"
-    metadata = {"klass": klass, "args": "[]", "kwargs": json.dumps(kwargs)}
-    state = {name: tensor.to(dtype).contiguous() for name, tensor in net.state_dict().items()}
-    save_file(state, path, metadata)
+def save_old_packed(net, path):
+    make.save_th(net, path.with_suffix(".th"), make.quantize(net, min_size=0.003))
 
 
-def save_model(nets, bag, folder, dtype=torch.float32):
+def save_half(net, path):
+    make.save_safetensors(net, path)
+
+
+def save_whole(net, path):
+    make.save_safetensors(net, path, half=False)
+
+
+FIXTURES = {
+    "complex": ([(HTDemucs, COMPLEX)], NO_BAG, save_half),
+    "magnitude": ([(HTDemucs, MAGNITUDE)], NO_BAG, save_half),
+    "hybrid": ([(HDemucs, SMALL_HYBRID)], NO_BAG, save_packed),
+    "time": ([(Demucs, {**SMALL_TIME, "dconv_mode": 3})], NO_BAG, save_old_packed),
+    "bag": (
+        [
+            (Demucs, {**SMALL_TIME, "rewrite": False}),
+            (HDemucs, SMALL_OLD),
+            (HDemucs, {**SMALL_BANDS, "multi_freqs_depth": 1}),
+        ],
+        {"weights": [[1, 0], [1, 1], [0.5, 2]], "segment": 0.3},
+        save_half,
+    ),
+}
+
+
+def save_model(nets, bag, folder, save=save_whole):
     """A bag, `model.yaml` and its networks; or one network, `model.safetensors`."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if len(nets) == 1 and not bag:
-        path = folder / "model.safetensors"
-        save_net(build(*nets[0], 1), nets[0][1], path, dtype)
-        return path
+        save(build(*nets[0], 1), folder / "model.safetensors")
+        return next(folder.glob("model.*"))
     signatures = [f"{index:08x}" for index in range(len(nets))]
     for index, (net, signature) in enumerate(zip(nets, signatures)):
-        save_net(build(*net, 1 + index), net[1], folder / f"{signature}.safetensors", dtype)
+        save(build(*net, 1 + index), folder / f"{signature}.safetensors")
     path = folder / "model.yaml"
     path.write_text(yaml.safe_dump({"models": signatures, **bag}))
     return path
@@ -145,6 +151,8 @@ def save_model(nets, bag, folder, dtype=torch.float32):
 
 def load_model(path):
     path = Path(path)
+    if path.suffix == ".th":
+        return demucs.states.load_model(path).eval()
     if path.suffix != ".yaml":
         return load_safetensors_model(path).eval()
     bag = yaml.safe_load(path.read_text())
@@ -238,8 +246,8 @@ def make_fixtures(folder):
     folder.mkdir(parents=True, exist_ok=True)
     mix = make_mix(RATE // 2, 2)
     write_wav(folder / "mix.wav", mix)
-    for name, (nets, bag) in FIXTURES.items():
-        model = load_model(save_model(nets, bag, folder / name, torch.float16))
+    for name, (nets, bag, save) in FIXTURES.items():
+        model = load_model(save_model(nets, bag, folder / name, save))
         expected = {}
         for shifts in [0, 2]:
             for source, stem in separate(model, mix, shifts=shifts, seed=5).items():

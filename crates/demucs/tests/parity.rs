@@ -66,13 +66,13 @@ fn an_htdemucs_of_magnitudes_gives_what_the_reference_gives() {
 }
 
 #[test]
-fn an_hdemucs_gives_what_the_reference_gives() {
+fn a_quantized_hdemucs_gives_what_the_reference_gives() {
     assert_parity("hybrid", "model.safetensors");
 }
 
 #[test]
-fn a_demucs_gives_what_the_reference_gives() {
-    assert_parity("time", "model.safetensors");
+fn a_quantized_demucs_of_the_old_form_gives_what_the_reference_gives() {
+    assert_parity("time", "model.th");
 }
 
 #[test]
