@@ -105,6 +105,11 @@ impl Shifts {
     /// The song as it is, once.
     pub const NONE: Self = Self { count: 0, seed: 0 };
 
+    /// `count` times, with always the same silences; 0 is the song as it is, once.
+    pub fn times(count: u32) -> Self {
+        Self::new(count as usize, 0)
+    }
+
     /// `count` times, with silences that follow from `seed`; 0 is the song as it is, once.
     pub fn new(count: usize, seed: u64) -> Self {
         Self { count, seed }
@@ -120,6 +125,11 @@ impl Shifts {
     /// The longest of them.
     fn most(&self) -> usize {
         self.leads().max().unwrap_or(0)
+    }
+
+    /// The shortest of them.
+    fn least(&self) -> usize {
+        self.leads().min().unwrap_or(0)
     }
 }
 
@@ -208,8 +218,8 @@ impl Shards {
         let segments = self.segments(index, frames);
         let start = (segments.start * self.grid.stride).saturating_sub(self.shifts.most());
         let last = (segments.end - 1) * self.grid.stride;
-        // Without a silence before the song, the segment ends latest.
-        start.min(frames)..frames.min(last.saturating_add(self.grid.segment))
+        let end = last.saturating_add(self.grid.segment).saturating_sub(self.shifts.least());
+        start.min(frames)..frames.min(end)
     }
 
     /// The part that shard `index` has in the stem, at each frame of its

@@ -40,6 +40,9 @@ pub struct Spec {
     pub bitrate: Option<u16>,
     /// The part of a segment that it shares with the next.
     pub overlap: f64,
+    /// How often it is separated, each time a little shifted, to take the mean; 0 is once, as it
+    /// is.
+    pub shifts: u32,
     /// The song's file name. Does not change the result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -95,12 +98,13 @@ pub enum RequestError {
     Bitrate(u16),
     #[error("overlap is {0}: use a number from 0 to 0.9")]
     Overlap(f64),
-    #[error("shifts is {0}: only 0 can be had for now")]
+    #[error("shifts is {0}: use a number from 0 to {MAX_SHIFTS}")]
     Shifts(u32),
 }
 
 const BITRATES: [u16; 8] = [96, 112, 128, 160, 192, 224, 256, 320];
 const DEFAULT_OVERLAP: f64 = 0.25;
+const MAX_SHIFTS: u32 = 10;
 
 /// The name of a stem as models know it: the system before this one wrote `base` for `bass`.
 pub fn canonical_stem(name: &str) -> &str {
@@ -122,11 +126,12 @@ impl Request {
         if !(0.0..=0.9).contains(&overlap) {
             return Err(RequestError::Overlap(overlap));
         }
-        if let Some(shifts) = self.shifts.filter(|shifts| *shifts > 0) {
+        let shifts = self.shifts.unwrap_or(0);
+        if shifts > MAX_SHIFTS {
             return Err(RequestError::Shifts(shifts));
         }
         let Self { bitrate, name, callback, .. } = self;
-        Ok(Spec { model, stems, format, bitrate, overlap, name, callback })
+        Ok(Spec { model, stems, format, bitrate, overlap, shifts, name, callback })
     }
 }
 
@@ -166,12 +171,12 @@ impl Spec {
     /// The name of the job that does this to the song of that digest: the same song and the same
     /// options have the same name.
     pub fn job_id(&self, song_digest: &str) -> JobId {
-        let Self { model, stems, format, bitrate, overlap, .. } = self;
+        let Self { model, stems, format, bitrate, overlap, shifts, .. } = self;
         let stems = stems.join(",");
         let format = format.extension();
         let bitrate = bitrate.unwrap_or(0);
         JobId::of(format!(
-            "stemflow 1\n{song_digest}\n{}\n{stems}\n{format} {bitrate}\n{overlap}",
+            "stemflow 1\n{song_digest}\n{}\n{stems}\n{format} {bitrate}\n{overlap} {shifts}",
             model.sha256
         ))
     }
@@ -207,7 +212,7 @@ mod tests {
             (r#"{"bitrate": 7}"#, "bitrate is 7"),
             (r#"{"bitrate": 192, "format": "wav"}"#, "with format mp3"),
             (r#"{"overlap": 1.0}"#, "overlap is 1"),
-            (r#"{"shifts": 2}"#, "only 0"),
+            (r#"{"shifts": 11}"#, "from 0 to 10"),
         ] {
             let error = resolve(json).unwrap_err();
             assert!(error.contains(part), "{json}: {error}");
@@ -225,6 +230,7 @@ mod tests {
         );
         assert_ne!(plain, name(r#"{"stems": ["vocals"]}"#));
         assert_ne!(plain, name(r#"{"overlap": 0.5}"#));
+        assert_ne!(plain, name(r#"{"shifts": 1}"#));
         assert_ne!(plain, resolve("{}").unwrap().job_id("another song"));
     }
 }

@@ -4,8 +4,8 @@
 //! input object ─► temporary file ─► Song ─► Cutter ─► one WAV object per shard + Plan
 //! ```
 
-use audio::{Cutter, DecodeError, SAMPLE_RATE, Shard, Shards, Song, Stats, WavWriter};
-use separation::{Plan, Source, Spec};
+use audio::{Cutter, DecodeError, SAMPLE_RATE, Shard, Shards, Shifts, Song, Stats, WavWriter};
+use separation::{Model, Plan, Source, Spec};
 use workflow::{Bucket, Failure, Output, Stage, Task};
 
 /// How much of a song goes into one shard: enough that moving it costs little beside separating
@@ -67,10 +67,10 @@ fn segments_per_shard(spec: &Spec) -> Result<usize, Failure> {
 }
 
 fn shards(spec: &Spec, segments_per_shard: usize) -> Result<Shards, Failure> {
-    let segment = spec.model.segment_frames;
-    Shards::cut(segment, spec.overlap, segments_per_shard)
-        .map(|shards| shards.reaching([segment / 2, 0]))
-        .map_err(|error| Failure::permanent("bad-options", error.to_string()))
+    let Model { segment_frames, reach_frames, .. } = spec.model;
+    let shards = Shards::cut(segment_frames, spec.overlap, segments_per_shard)
+        .map_err(|error| Failure::permanent("bad-options", error.to_string()))?;
+    Ok(shards.shifted(Shifts::times(spec.shifts)).reaching(reach_frames))
 }
 
 /// Stores a shard as the object that bears its key.

@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io::{self, Seek};
 
-use audio::{Join, Shards, StemWriter, Tags, WavReader};
+use audio::{Join, Shards, Shifts, StemWriter, Tags, WavReader};
 use separation::{Format, Plan, ShardPeaks, Spec, StemFile};
 use workflow::{Bucket, Fact, Failure, Output, Stage, Task};
 
@@ -65,7 +65,8 @@ impl Stage for Encode {
 }
 
 fn cut(spec: &Spec, plan: &Plan) -> Result<Shards, Failure> {
-    Shards::cut(spec.model.segment_frames, spec.overlap, plan.segments_per_shard).map_err(broken)
+    let shards = Shards::cut(spec.model.segment_frames, spec.overlap, plan.segments_per_shard);
+    Ok(shards.map_err(broken)?.shifted(Shifts::times(spec.shifts)))
 }
 
 /// What every stem is multiplied with: less than 1 only if one of them would clip. Each stem's

@@ -10,9 +10,9 @@ mod model_threads;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use audio::{Shard, Shards, WavReader, WavWriter, Waveform};
+use audio::{Shard, Shards, Shifts, WavReader, WavWriter, Waveform};
 use demucs::{Mix, SeparateError};
-use separation::{Plan, ShardPeaks, Spec};
+use separation::{Model, Plan, ShardPeaks, Spec};
 use workflow::{Bucket, Failure, Output, Stage, Task};
 
 pub use config::StartError;
@@ -102,9 +102,11 @@ impl Separate {
 
 fn mix(spec: &Spec, plan: &Plan) -> Result<Mix, Failure> {
     let Plan { frames, segments_per_shard, mean, std, .. } = *plan;
-    let segment = spec.model.segment_frames;
-    let shards = Shards::cut(segment, spec.overlap, segments_per_shard).map_err(permanent)?;
-    Ok(Mix { frames, mean, std, shards: shards.reaching([segment / 2, 0]) })
+    let Model { segment_frames, reach_frames, .. } = spec.model;
+    let shards =
+        Shards::cut(segment_frames, spec.overlap, segments_per_shard).map_err(permanent)?;
+    let shards = shards.shifted(Shifts::times(spec.shifts)).reaching(reach_frames);
+    Ok(Mix { frames, mean, std, shards })
 }
 
 /// The greatest absolute sample of the stem that `sum` is a part of. Where the shard overlaps its
@@ -113,7 +115,8 @@ fn peak(sum: &Waveform, parts: &[f32]) -> Result<f32, Failure> {
     let mut peak = 0.0_f32;
     for plane in sum.planes() {
         for (sample, part) in plane.iter().zip(parts) {
-            let sample = (sample / part).abs();
+            // Where silence stands before the song, a shard may have no part in its first frames.
+            let sample = if *part == 0.0 { 0.0 } else { (sample / part).abs() };
             if !sample.is_finite() {
                 return Err(transient("the model gave a sample that is not finite"));
             }

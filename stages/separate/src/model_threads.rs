@@ -1,5 +1,5 @@
-//! The threads that own the model, a copy each: a tensor may move between threads, but not be
-//! shared.
+//! The threads that own the model, a clone each: a tensor may move between threads, but not be
+//! shared. Clones share their weights.
 //!
 //! On the CPU each computes with itself alone, and there are as many as shards are to be separated
 //! at a time. That wastes nothing on waiting for each other within a layer, and a shard has the
@@ -58,15 +58,16 @@ impl ModelThreads {
     /// Loads the catalogue's first model, and starts the threads that own it from then on.
     pub(crate) fn start(config: Config) -> Result<Self, StartError> {
         let threads = config.threads();
-        let config = Arc::new(config);
+        let first = load(&config, &config.catalogue.models()[0])?;
+        tracing::info!(model = first.model.name, threads, "model loaded");
+        let shelf = Arc::new(Shelf { config, loaded: Mutex::new(Some(first)) });
         let (jobs, inbox) = channel();
         let inbox = Arc::new(Mutex::new(inbox));
         for _ in 0..threads {
-            let loaded = Some(load(&config, &config.catalogue.models()[0])?);
-            let (owner, inbox) = (Owner { config: Arc::clone(&config), loaded }, inbox.clone());
+            let owner = Owner { shelf: Arc::clone(&shelf), taken: None };
+            let inbox = Arc::clone(&inbox);
             thread::spawn(move || owner.work(&inbox));
         }
-        tracing::info!(model = config.catalogue.models()[0].name, threads, "model loaded");
         Ok(Self { jobs, threads })
     }
 
@@ -87,14 +88,21 @@ fn next(inbox: &Inbox) -> Option<(Job, SyncSender<Answer>)> {
     inbox.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
 }
 
+#[derive(Clone)]
 struct Loaded {
     model: Model,
     demucs: Demucs,
 }
 
+/// Where the threads take the model from. One is kept: two may not fit on a GPU.
+struct Shelf {
+    config: Config,
+    loaded: Mutex<Option<Loaded>>,
+}
+
 struct Owner {
-    config: Arc<Config>,
-    loaded: Option<Loaded>,
+    shelf: Arc<Shelf>,
+    taken: Option<Loaded>,
 }
 
 impl Owner {
@@ -105,7 +113,7 @@ impl Owner {
             let separated = catch_unwind(AssertUnwindSafe(|| self.separate(job)));
             let separated = separated.unwrap_or_else(|_| {
                 // Whatever state it is in: the next job begins with a fresh one.
-                self.loaded = None;
+                self.taken = None;
                 Err(JobError::Panicked)
             });
             // A task that was stopped no longer listens.
@@ -119,17 +127,29 @@ impl Owner {
         demucs.separate_shard(&mix, &shard, &stems, progress).map_err(JobError::Separate)
     }
 
-    /// The model, loaded now if another one was in use. One is kept: two may not fit on a GPU.
+    /// The model, taken from the shelf now if another one was in use.
     fn model(&mut self, wanted: &Model) -> Result<&Demucs, JobError> {
-        if self.loaded.as_ref().is_none_or(|loaded| loaded.model.sha256 != wanted.sha256) {
-            let known = self.config.catalogue.find(&wanted.name);
-            let known = known.filter(|model| model.sha256 == wanted.sha256);
-            let known = known.ok_or_else(|| JobError::NotHere(wanted.name.clone()))?;
-            self.loaded = None;
-            self.loaded = Some(load(&self.config, known).map_err(JobError::Load)?);
+        if self.taken.as_ref().is_none_or(|taken| taken.model.sha256 != wanted.sha256) {
+            self.taken = None;
+            self.taken = Some(self.shelf.take(wanted)?);
         }
-        let loaded = self.loaded.as_ref().expect("it has just been loaded");
-        Ok(&loaded.demucs)
+        let taken = self.taken.as_ref().expect("it has just been taken");
+        Ok(&taken.demucs)
+    }
+}
+
+impl Shelf {
+    /// A clone of the model, loaded now if another one is on the shelf.
+    fn take(&self, wanted: &Model) -> Result<Loaded, JobError> {
+        let known = self.config.catalogue.find(&wanted.name);
+        let known = known.filter(|model| model.sha256 == wanted.sha256);
+        let known = known.ok_or_else(|| JobError::NotHere(wanted.name.clone()))?;
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if loaded.as_ref().is_none_or(|loaded| loaded.model.sha256 != wanted.sha256) {
+            *loaded = None;
+            *loaded = Some(load(&self.config, known).map_err(JobError::Load)?);
+        }
+        Ok(loaded.clone().expect("it has just been loaded"))
     }
 }
 
