@@ -34,8 +34,9 @@ lint: setup ## Check the form of the code
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
 
-bench: setup ## Measure
+bench: setup ## Measure: the runtime, and the model against Demucs for Python
 	cargo bench --profile release --workspace --benches
+	scripts/bench-demucs
 
 build: setup
 	@cargo build --release --workspace

@@ -218,7 +218,7 @@ def draw_as_we_do(shifts, seed):
     random.randint = randint
 
 
-def separate(model, mix, overlap=0.25, shifts=0, seed=0):
+def separate(model, mix, overlap=0.25, shifts=0, seed=0, device="cpu"):
     """`Separator.separate_tensor` for a model that has no name in any repository."""
     if shifts:
         draw_as_we_do(shifts, seed)
@@ -227,7 +227,7 @@ def separate(model, mix, overlap=0.25, shifts=0, seed=0):
     separator._audio_channels = model.audio_channels
     separator._samplerate = model.samplerate
     separator.update_parameter(
-        device="cpu", shifts=shifts, overlap=overlap, split=True, segment=None, jobs=0,
+        device=device, shifts=shifts, overlap=overlap, split=True, segment=None, jobs=0,
         progress=False, callback=None, callback_arg=None,
     )
     _, stems = separator.separate_tensor(torch.from_numpy(mix))

@@ -1,6 +1,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::Precision;
+
 /// Where a model computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Device {
@@ -36,6 +38,15 @@ pub enum DeviceError {
 }
 
 impl Device {
+    /// What is best computed with here, unless something else is asked for: on a GPU, numbers of
+    /// 16 bits, on the CPU those of the reference.
+    pub fn precision(self) -> Precision {
+        match self {
+            Self::Cpu => Precision::Single,
+            Self::Cuda(_) => Precision::Half,
+        }
+    }
+
     /// libtorch's name for this device, once it is sure that it is there.
     pub(crate) fn open(self) -> Result<tch::Device, DeviceError> {
         let Self::Cuda(index) = self else {

@@ -28,6 +28,7 @@ mod error;
 mod load;
 mod net;
 mod options;
+mod precision;
 mod stream;
 mod workers;
 
@@ -40,6 +41,7 @@ use models::Fit;
 pub use device::{Device, DeviceError};
 pub use error::{LoadError, Mismatch, SeparateError};
 pub use options::Options;
+pub use precision::{Precision, UnknownPrecision};
 pub use stream::{Mix, Stream};
 
 use apply::Run;

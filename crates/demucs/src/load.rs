@@ -3,17 +3,22 @@ use std::path::Path;
 use models::{Config, Model, Package};
 
 use crate::net::{Net, Weights};
-use crate::{Demucs, Device, LoadError, Voice};
+use crate::{Demucs, Device, LoadError, Mismatch, Precision, Voice};
 
 impl Demucs {
     /// Loads a model: a network's file, a bag's, or a folder with one of them. See
-    /// [`models::Model::find`] for one of several in a folder.
+    /// [`models::Model::find`] for one of several in a folder. It computes in the precision of the
+    /// device.
     pub fn load(path: &Path, device: Device) -> Result<Self, LoadError> {
-        Self::load_model(&Model::find(path, None)?, device)
+        Self::load_model(&Model::find(path, None)?, device, device.precision())
     }
 
     /// Loads all networks of a model. One that a bag has twice is loaded once.
-    pub fn load_model(model: &Model, device: Device) -> Result<Self, LoadError> {
+    pub fn load_model(
+        model: &Model,
+        device: Device,
+        precision: Precision,
+    ) -> Result<Self, LoadError> {
         let on = device;
         let device = on.open()?;
         let summary = model.summary()?;
@@ -22,7 +27,7 @@ impl Demucs {
         for path in model.different_nets() {
             let package = Package::read(path)?;
             let config = package.config().map_err(LoadError::config(path))?;
-            let net = net(package, &config, device).map_err(LoadError::weights(path))?;
+            let net = net(package, &config, device, precision).map_err(LoadError::weights(path))?;
             longest_segment = longest_segment.min(config.longest_segment());
             let say = say(model, path, summary.sources.len());
             nets.push(Voice { net, fit: config.fit(), say });
@@ -32,9 +37,14 @@ impl Demucs {
     }
 }
 
-fn net(package: Package, config: &Config, device: tch::Device) -> Result<Net, crate::Mismatch> {
-    let mut weights = Weights::new(package.state, device);
-    let net = Net::new(&mut weights.root(), config, device);
+fn net(
+    package: Package,
+    config: &Config,
+    device: tch::Device,
+    precision: Precision,
+) -> Result<Net, Mismatch> {
+    let mut weights = Weights::new(package.state, device, precision.kind());
+    let net = Net::new(&mut weights.root(), config);
     weights.finish()?;
     Ok(net)
 }

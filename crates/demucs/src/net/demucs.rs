@@ -6,7 +6,7 @@
 
 use audio::CHANNELS;
 use models::config::Demucs as Config;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use super::dconv::{DConv, Extras};
 use super::head::{channels_first, channels_last};
@@ -21,6 +21,7 @@ const EPSILON: f64 = 1e-5;
 /// The network with its weights.
 #[derive(Clone, Debug)]
 pub(crate) struct Demucs {
+    kind: Kind,
     normalize: bool,
     resampler: Option<Resampler>,
     encoder: Vec<EncoderLayer>,
@@ -28,9 +29,9 @@ pub(crate) struct Demucs {
 }
 
 impl Demucs {
-    /// Takes all weights from `scope`, which are on `device`, in the order in which the reference
+    /// Takes all weights from `scope`, in the order in which the reference
     /// makes them: quantized files have no names for them.
-    pub(crate) fn new(scope: &mut Scope, config: &Config, device: Device) -> Self {
+    pub(crate) fn new(scope: &mut Scope, config: &Config) -> Self {
         let encoder = (0..config.depth)
             .map(|layer| encoder(&mut scope.at("encoder").at(layer), config, layer));
         let encoder = encoder.collect();
@@ -39,8 +40,8 @@ impl Demucs {
             .enumerate()
             .map(|(index, layer)| decoder(&mut scope.at("decoder").at(index), config, layer));
         let decoder = decoder.collect();
-        let resampler = config.resample.then(|| Resampler::new(device));
-        Self { normalize: config.normalize, resampler, encoder, decoder }
+        let resampler = config.resample.then(|| Resampler::new(scope.device()));
+        Self { kind: scope.kind(), normalize: config.normalize, resampler, encoder, decoder }
     }
 
     /// `[b, 2, l]`, of one of the lengths that [`models::Fit`] tells → `[b, s, 2, l]`.
@@ -65,7 +66,7 @@ impl Demucs {
 
     /// `[b, 2, l]` → `[b, s, 2, l]`.
     fn unet(&self, mix: &Tensor) -> Tensor {
-        let mut xs = channels_last(mix);
+        let mut xs = channels_last(mix).to_kind(self.kind);
         let mut skips = Vec::with_capacity(self.encoder.len());
         for layer in &self.encoder {
             xs = layer.forward(&xs, None);
@@ -76,7 +77,7 @@ impl Demucs {
             let skip = centre(&skip, xs.size()[2]);
             xs = layer.forward(Some(xs), &skip, 0);
         }
-        channels_first(&xs.contiguous())
+        channels_first(&xs.to_kind(Kind::Float).contiguous())
     }
 }
 

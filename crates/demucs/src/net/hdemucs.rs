@@ -7,7 +7,7 @@
 
 use audio::CHANNELS;
 use models::config::HDemucs as Config;
-use tch::{Device, Tensor};
+use tch::{Kind, Tensor};
 
 use super::bands::{DecoderBands, EncoderBands, Split};
 use super::dconv::Extras;
@@ -20,6 +20,7 @@ use super::weights::Scope;
 /// The network with its weights.
 #[derive(Clone, Debug)]
 pub(crate) struct HDemucs {
+    kind: Kind,
     parts: Parts,
     spectrogram: Spectrogram,
     encoder: Vec<Encoder>,
@@ -43,9 +44,9 @@ enum Decoder {
 }
 
 impl HDemucs {
-    /// Takes all weights from `scope`, which are on `device`, in the order in which the reference
+    /// Takes all weights from `scope`, in the order in which the reference
     /// makes them: quantized files have no names for them.
-    pub(crate) fn new(scope: &mut Scope, config: &Config, device: Device) -> Self {
+    pub(crate) fn new(scope: &mut Scope, config: &Config) -> Self {
         let meeting = config.meeting().expect("a config without a meeting is refused");
         let beyond = if config.hybrid_old { Beyond::Silence } else { Beyond::Reflection };
         let embedded = [config.bins(1), config.channels];
@@ -77,12 +78,13 @@ impl HDemucs {
         });
         let decoder_t = decoder_t.collect();
         Self {
+            kind: scope.kind(),
             parts: match (config.cac, config.whole_phase) {
                 (true, _) => Parts::Complex,
                 (false, true) => Parts::Magnitude,
                 (false, false) => Parts::Fading,
             },
-            spectrogram: Spectrogram::new(config.nfft, beyond, device),
+            spectrogram: Spectrogram::new(config.nfft, beyond, scope.device()),
             encoder,
             decoder,
             encoder_t,
@@ -98,10 +100,10 @@ impl HDemucs {
         let (xs, scale) = Scale::normalize(&self.parts.split(&spectrum));
         let (xt, scale_t) = Scale::normalize(&channels_last(mix));
 
-        let (xs, xt) = self.unet(xs, xt);
+        let (xs, xt) = self.unet(xs.to_kind(self.kind), xt.to_kind(self.kind));
 
-        let xs = self.parts.join(&scale.restore(xs), &spectrum);
-        let xt = channels_first(&scale_t.restore(xt.contiguous()));
+        let xs = self.parts.join(&scale.restore(xs.to_kind(Kind::Float)), &spectrum);
+        let xt = channels_first(&scale_t.restore(xt.to_kind(Kind::Float).contiguous()));
         let from_spectrum = self.spectrogram.inverse(&xs, length);
         from_spectrum.view_as(&xt).g_add_(&xt)
     }

@@ -7,7 +7,7 @@
 
 use audio::CHANNELS;
 use models::config::HtDemucs as Config;
-use tch::{Device, Tensor};
+use tch::{Kind, Tensor};
 
 use super::dconv::Extras;
 use super::head::{Parts, Scale, channels_first, channels_last};
@@ -20,6 +20,7 @@ use super::weights::Scope;
 /// The network with its weights.
 #[derive(Clone, Debug)]
 pub(crate) struct HtDemucs {
+    kind: Kind,
     segment: i64,
     parts: Parts,
     spectrogram: Spectrogram,
@@ -30,13 +31,14 @@ pub(crate) struct HtDemucs {
 }
 
 impl HtDemucs {
-    /// Takes all weights from `scope`, which are on `device`.
-    pub(crate) fn new(scope: &mut Scope, config: &Config, device: Device) -> Self {
+    /// Takes all weights from `scope`.
+    pub(crate) fn new(scope: &mut Scope, config: &Config) -> Self {
         let embedded = [config.bins(1), config.channels];
         let scale = config.freq_emb * config.emb_scale;
-        let spectrogram = Spectrogram::new(config.nfft, Beyond::Reflection, device);
+        let spectrogram = Spectrogram::new(config.nfft, Beyond::Reflection, scope.device());
         let sizes = Sizes::new(config, &spectrogram);
         Self {
+            kind: scope.kind(),
             segment: config.segment,
             parts: if config.cac { Parts::Complex } else { Parts::Fading },
             spectral: Branch::new(scope, config, &SPECTRAL),
@@ -46,7 +48,6 @@ impl HtDemucs {
                 &mut scope.at("crosstransformer"),
                 config,
                 [sizes.spectral, sizes.temporal],
-                device,
             ),
             spectrogram,
         }
@@ -60,10 +61,10 @@ impl HtDemucs {
         let (xs, scale) = Scale::normalize(&self.parts.split(&spectrum));
         let (xt, scale_t) = Scale::normalize(&channels_last(&mix));
 
-        let (xs, xt) = self.unet(&xs, &xt);
+        let (xs, xt) = self.unet(&xs.to_kind(self.kind), &xt.to_kind(self.kind));
 
-        let xs = self.parts.join(&scale.restore(xs), &spectrum);
-        let xt = channels_first(&scale_t.restore(xt));
+        let xs = self.parts.join(&scale.restore(xs.to_kind(Kind::Float)), &spectrum);
+        let xt = channels_first(&scale_t.restore(xt.to_kind(Kind::Float)));
         let from_spectrum = self.spectrogram.inverse(&xs, self.segment);
         let mut separated = from_spectrum.view_as(&xt);
         separated.g_add_(&xt).narrow(3, 0, length)

@@ -43,22 +43,22 @@ impl LocalAttention {
             [&self.query, &self.key, &self.content].map(|part| heads(&part.forward(xs)));
         let scale = (query.size()[3] as f64).powf(-0.5);
         // [r, h, t, t]: of whom, and to whom.
-        let mut dots = (query * scale).matmul(&key.transpose(2, 3));
+        let mut dots = (query * scale).matmul(&key.transpose(2, 3)).to_kind(Kind::Float);
         dots -= self.decay(xs);
         let steps = xs.size()[1];
         let itself = Tensor::eye(steps, (Kind::Bool, xs.device()));
-        let weights = dots.masked_fill_(&itself, ITSELF).softmax(-1, dots.kind());
+        let weights = dots.masked_fill_(&itself, ITSELF).softmax(-1, xs.kind());
         let seen = weights.matmul(&content).transpose(1, 2).flatten(2, 3);
         xs + self.proj.forward(&seen)
     }
 
     /// What distance takes away: `[r, h, t, t]`.
     fn decay(&self, xs: &Tensor) -> Tensor {
-        let steps = Tensor::arange(xs.size()[1], (xs.kind(), xs.device()));
+        let steps = Tensor::arange(xs.size()[1], (Kind::Float, xs.device()));
         let distance = (steps.unsqueeze(1) - steps.unsqueeze(0)).abs();
-        let kinds = Tensor::arange_start(1, DECAYS + 1, (xs.kind(), xs.device()));
-        let controls = heads(&self.query_decay.forward(xs)).sigmoid() / 2.0;
-        let slope = (controls * kinds).sum_dim_intlist([-1].as_slice(), true, xs.kind());
+        let kinds = Tensor::arange_start(1, DECAYS + 1, (Kind::Float, xs.device()));
+        let controls = heads(&self.query_decay.forward(xs)).to_kind(Kind::Float).sigmoid() / 2.0;
+        let slope = (controls * kinds).sum_dim_intlist([-1].as_slice(), true, Kind::Float);
         slope * distance / (DECAYS as f64).sqrt()
     }
 }

@@ -16,7 +16,7 @@ mod unet;
 mod weights;
 
 use models::Config;
-use tch::{Device, Tensor};
+use tch::Tensor;
 
 pub(crate) use weights::{Scope, Weights};
 
@@ -29,18 +29,16 @@ pub(crate) enum Net {
 }
 
 impl Net {
-    /// Takes all weights from `scope`, which are on `device`.
-    pub(crate) fn new(scope: &mut Scope, config: &Config, device: Device) -> Self {
+    /// Takes all weights from `scope`.
+    pub(crate) fn new(scope: &mut Scope, config: &Config) -> Self {
         match config {
             Config::HtDemucs(config) => {
-                Self::HtDemucs(Box::new(htdemucs::HtDemucs::new(scope, config, device)))
+                Self::HtDemucs(Box::new(htdemucs::HtDemucs::new(scope, config)))
             }
             Config::HDemucs(config) => {
-                Self::HDemucs(Box::new(hdemucs::HDemucs::new(scope, config, device)))
+                Self::HDemucs(Box::new(hdemucs::HDemucs::new(scope, config)))
             }
-            Config::Demucs(config) => {
-                Self::Demucs(Box::new(demucs::Demucs::new(scope, config, device)))
-            }
+            Config::Demucs(config) => Self::Demucs(Box::new(demucs::Demucs::new(scope, config))),
         }
     }
 

@@ -29,8 +29,8 @@ impl CrossTransformer {
         scope: &mut Scope,
         config: &Config,
         [spectral, [_, temporal]]: [[i64; 2]; 2],
-        device: Device,
     ) -> Self {
+        let (device, kind) = (scope.device(), scope.kind());
         let channels = config.transformer_channels();
         let (period, weight) = (config.t_max_period, config.t_weight_pos_embed);
         Self {
@@ -38,8 +38,8 @@ impl CrossTransformer {
             norm_in_t: LayerNorm::new(&mut scope.at("norm_in_t"), channels),
             layers: layers(&mut scope.at("layers"), config),
             layers_t: layers(&mut scope.at("layers_t"), config),
-            place: (positions_2d(channels, spectral, period, device) * weight).into(),
-            place_t: (positions(channels, temporal, period, device) * weight).into(),
+            place: (positions_2d(channels, spectral, period, device) * weight).to_kind(kind).into(),
+            place_t: (positions(channels, temporal, period, device) * weight).to_kind(kind).into(),
         }
     }
 

@@ -45,13 +45,14 @@ impl Clone for Weight {
 pub(crate) struct Weights {
     unclaimed: State,
     device: Device,
+    kind: Kind,
     mismatch: Mismatch,
 }
 
 impl Weights {
-    /// Tensors that will be on `device`, as f32.
-    pub(crate) fn new(state: State, device: Device) -> Self {
-        Self { unclaimed: state, device, mismatch: Mismatch::default() }
+    /// Tensors that will be on `device`, as `kind`.
+    pub(crate) fn new(state: State, device: Device, kind: Kind) -> Self {
+        Self { unclaimed: state, device, kind, mismatch: Mismatch::default() }
     }
 
     /// The place that all names start from.
@@ -93,7 +94,7 @@ impl Weights {
             self.mismatch.misshapen.push(told);
             return None;
         }
-        Some(tensor(&stored, shape).to_device(self.device).to_kind(Kind::Float))
+        Some(tensor(&stored, shape).to_device(self.device).to_kind(self.kind))
     }
 }
 
@@ -105,6 +106,16 @@ pub(crate) struct Scope<'a> {
 }
 
 impl Scope<'_> {
+    /// Where the tensors are.
+    pub(crate) fn device(&self) -> Device {
+        self.weights.device
+    }
+
+    /// What they are of.
+    pub(crate) fn kind(&self) -> Kind {
+        self.weights.kind
+    }
+
     /// The tensors below `name`.
     pub(crate) fn at(&mut self, name: impl Display) -> Scope<'_> {
         Scope { path: format!("{}{name}.", self.path), weights: self.weights }
