@@ -59,6 +59,8 @@ impl Device {
         if index >= count {
             return Err(DeviceError::NoSuchCuda { device: self, count });
         }
+        // Every segment has the same shape: what is found out once is worth it.
+        tch::Cuda::cudnn_set_benchmark(true);
         Ok(tch::Device::Cuda(index))
     }
 }

@@ -1,26 +1,75 @@
-//! Demucs v4, the model: a stereo [`Waveform`] in, one per source out.
+//! Demucs: a stereo [`Waveform`] of music in, one per source out.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let mix = audio::Waveform::silence(1);
-//! let demucs = demucs::Demucs::load("models/mini.safetensors".as_ref(), demucs::Device::Cpu)?;
-//! let stems = demucs.separate(&mix, &demucs::Options::default())?;
+//! # let song = audio::Waveform::silence(1);
+//! use demucs::{Demucs, Device, Options};
+//!
+//! let demucs = Demucs::load("models/mini.safetensors".as_ref(), Device::Cpu)?;
+//! let stems = demucs.separate(&song, &Options::default())?;
+//! let voice = stems.get("vocals").expect("this model has vocals");
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! The same input, weights and options give what Demucs 4.1.0 for Python gives, to 1e-4 at every
-//! sample; where the code follows a piece of it, its comment names the file and the function.
+//! All models that Demucs 4.1 for Python publishes can be loaded, of each of its three
+//! architectures: Hybrid Transformer Demucs, Hybrid Demucs, and Demucs over the waveform alone; as
+//! single networks and as bags; in the form of safetensors and in the older one, quantized or not.
+//! The same input, weights and options give what Python gives, to 1e-4 at every sample. Where the
+//! code follows a piece of it, its comment names the file and the function.
 //!
-//! From the outside in:
-//! - here: a model file becomes a [`Demucs`], which separates whole songs and single shards;
-//! - `apply`: segments are cut from a song, their results weighted and added;
-//! - `htdemucs`: one segment through the network, on the parts in `hdemucs` (encoder and decoder
-//!   layers), `dconv`, `transformer`, `layers` and `spectrogram`;
-//! - `config`, on `options`: how the network is built, as the file says;
-//! - `weights`: its tensors, as the file holds them.
+//! # A song that does not fit into memory
 //!
-//! This is the only crate that knows libtorch. How a program links it is said in `build.rs`.
+//! [`Demucs::stream`] takes a song block by block, and gives its stems as they become ready. What
+//! it has to know beforehand, the length and the loudness, is gathered by reading the song once:
+//!
+//! ```no_run
+//! # use audio::{Stats, Waveform};
+//! # use demucs::{Demucs, Device, Options};
+//! # fn song() -> Vec<Waveform> { Vec::new() }
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let demucs = Demucs::load("models/mini.safetensors".as_ref(), Device::Cpu)?;
+//! let mut stats = Stats::default();
+//! for block in song() {
+//!     stats.push(&block);
+//! }
+//! let mut stream = demucs.stream(&stats, &["vocals"], &Options::default())?;
+//! for block in song() {
+//!     let stems = stream.push(&block)?;
+//!     // … what is ready of the vocals …
+//! }
+//! let rest = stream.finish()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Only what is wanted is computed: of a bag in which one network knows about vocals, that one.
+//!
+//! # A song on several machines
+//!
+//! [`audio::Shards`] cuts a song into runs of whole segments, [`Demucs::separate_shard`] separates
+//! one of them, wherever, and [`audio::Join`] makes a stem of the results, the same bytes as those
+//! of the whole song.
+//!
+//! # How fast, and how exactly
+//!
+//! - On the CPU, segments are computed side by side, each by a thread of its own
+//!   ([`Options::threads`]); a thread holds about half a gigabyte with a network of the size of
+//!   `htdemucs`. The result does not depend on their number.
+//! - On a GPU, segments go through the network in batches ([`Options::batch`]), in numbers of 16
+//!   bits ([`Precision`]).
+//! - [`Options::shifts`] trades time for a little quality: the same seed gives the same bytes.
+//!
+//! `scripts/bench-demucs` holds it against Python.
+//!
+//! # How it is built
+//!
+//! From the outside in: `load`, a model's files become a [`Demucs`]; [`Stream`], blocks become
+//! segments and segments stems; `apply`, what a segment is shown and what it has to say; `workers`,
+//! who computes; `net`, one stretch of sound through one network. What is read from files, and how
+//! a network is built, is in the crate [`models`], which knows nothing of libtorch.
+//!
+//! This is the only crate that does. How a program links it is said in `build.rs`.
 
 mod apply;
 mod device;

@@ -14,8 +14,8 @@ const GPU_BATCH: NonZero<usize> = NonZero::new(8).unwrap();
 pub struct Options {
     /// The part of each segment that it shares with the next, at least 0 and less than 1.
     pub overlap: f64,
-    /// Frames of a segment, if not [`Demucs::segment_frames`]; at most
-    /// [`Demucs::longest_segment`]. Shorter ones take less memory, and separate less well.
+    /// Frames of a segment, if not [`segment_frames`](crate::Demucs::segment_frames); at most
+    /// [`longest_segment`](crate::Demucs::longest_segment). Shorter ones take less memory, and separate less well.
     pub segment: Option<usize>,
     /// How often the song is separated, each time a little shifted, to take the mean.
     pub shifts: Shifts,

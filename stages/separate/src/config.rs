@@ -2,13 +2,14 @@ use std::env;
 use std::num::NonZero;
 use std::thread::available_parallelism;
 
-use demucs::{Device, DeviceError};
+use demucs::{Device, DeviceError, Precision, UnknownPrecision};
 use separation::{Catalogue, CatalogueError};
 
 /// What the process is told by its environment.
 pub(crate) struct Config {
     pub(crate) catalogue: Catalogue,
     pub(crate) device: Device,
+    pub(crate) precision: Precision,
     threads: Option<NonZero<usize>>,
 }
 
@@ -20,6 +21,8 @@ pub enum StartError {
     Catalogue(#[from] CatalogueError),
     #[error("STEMFLOW_DEVICE: {0}")]
     Device(#[from] DeviceError),
+    #[error("STEMFLOW_PRECISION: {0}")]
+    Precision(#[from] UnknownPrecision),
     #[error("STEMFLOW_THREADS is `{0}`: a whole number of 1 or more is")]
     Threads(String),
     #[error("failed to load the model `{name}`: {reason}")]
@@ -28,16 +31,22 @@ pub enum StartError {
 
 impl Config {
     /// `STEMFLOW_MODELS`, a folder; `STEMFLOW_DEVICE`, `cpu` (the default), `cuda` or `cuda:N`;
+    /// `STEMFLOW_PRECISION`, `f32` (the default on the CPU), `f16` (on a GPU) or `bf16`;
     /// `STEMFLOW_THREADS`, the shards that are separated at a time on the CPU, by default one per
     /// core.
     pub(crate) fn from_env() -> Result<Self, StartError> {
         let catalogue = Catalogue::from_env()?;
-        let device = env::var("STEMFLOW_DEVICE").unwrap_or_else(|_| "cpu".to_owned()).parse()?;
+        let device: Device =
+            env::var("STEMFLOW_DEVICE").unwrap_or_else(|_| "cpu".to_owned()).parse()?;
+        let precision = match env::var("STEMFLOW_PRECISION") {
+            Ok(name) => name.parse()?,
+            Err(_) => device.precision(),
+        };
         let threads = match env::var("STEMFLOW_THREADS") {
             Ok(text) => Some(text.parse().map_err(|_| StartError::Threads(text))?),
             Err(_) => None,
         };
-        Ok(Self { catalogue, device, threads })
+        Ok(Self { catalogue, device, precision, threads })
     }
 
     /// How many threads separate, a shard each.

@@ -155,9 +155,9 @@ impl Shelf {
 
 fn load(config: &Config, model: &Model) -> Result<Loaded, StartError> {
     let path = config.catalogue.verified_weights(model)?;
-    let demucs = Demucs::load(&path, config.device).map_err(|error| StartError::Load {
-        name: model.name.clone(),
-        reason: error.to_string(),
-    })?;
+    let fail = |reason: String| StartError::Load { name: model.name.clone(), reason };
+    let files = models::Model::find(&path, None).map_err(|error| fail(error.to_string()))?;
+    let demucs = Demucs::load_model(&files, config.device, config.precision)
+        .map_err(|error| fail(error.to_string()))?;
     Ok(Loaded { model: model.clone(), demucs })
 }
