@@ -33,13 +33,13 @@ pub(crate) struct HDemucs {
 
 #[derive(Clone, Debug)]
 enum Encoder {
-    Layer(EncoderLayer),
+    Layer(Box<EncoderLayer>),
     Bands(EncoderBands),
 }
 
 #[derive(Clone, Debug)]
 enum Decoder {
-    Layer(DecoderLayer),
+    Layer(Box<DecoderLayer>),
     Bands(DecoderBands),
 }
 
@@ -183,7 +183,7 @@ fn encoder(scope: &mut Scope, config: &Config, layer: i64) -> Encoder {
     ];
     let level = level(config, layer, config.context_enc, config.dconv.in_encoder);
     match split(config, layer) {
-        None => Encoder::Layer(EncoderLayer::new(scope, &level, channels)),
+        None => Encoder::Layer(Box::new(EncoderLayer::new(scope, &level, channels))),
         Some(split) => {
             let bands = 0..split.bands();
             let layers = bands
@@ -198,7 +198,7 @@ fn decoder(scope: &mut Scope, config: &Config, layer: i64) -> Decoder {
     let channels = [config.layer_channels(layer), outer_channels(config, layer, separated)];
     let level = level(config, layer, config.context, config.dconv.in_decoder);
     match split(config, layer) {
-        None => Decoder::Layer(DecoderLayer::new(scope, &level, channels, layer == 0)),
+        None => Decoder::Layer(Box::new(DecoderLayer::new(scope, &level, channels, layer == 0))),
         Some(split) => {
             let level = Level { context_across: false, ..level };
             let bands = 0..split.bands();

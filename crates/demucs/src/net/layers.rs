@@ -37,11 +37,10 @@ impl Axis {
             Self::Time => scope.tensor("weight", &[&channels[..], &kernel[1..]].concat()),
         };
         let [f, t] = kernel;
-        let over_both = weight.map(|weight| {
+        weight.map(|weight| {
             let weight = weight.view([channels[0], channels[1], f, t]);
             weight.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
-        });
-        over_both
+        })
     }
 }
 
@@ -146,7 +145,7 @@ impl Conv {
     fn forward_padded(&self, xs: &Tensor, padding: [i64; 2]) -> Tensor {
         let groups = 1;
         let channels_last = xs.permute([0, 3, 1, 2]).convolution(
-            &*self.weight,
+            &self.weight,
             Some(&*self.bias),
             self.stride,
             padding,
