@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use models::{Config, Model, Package};
+use models::{Config, Model, Package, Summary};
 
 use crate::net::{Net, Weights};
 use crate::{Demucs, Device, LoadError, Mismatch, Precision, Voice};
@@ -21,19 +21,19 @@ impl Demucs {
     ) -> Result<Self, LoadError> {
         let on = device;
         let device = on.open()?;
-        let summary = model.summary()?;
-        let mut longest_segment = usize::MAX;
-        let mut nets = Vec::new();
+        let (mut nets, mut configs) = (Vec::new(), Vec::new());
         for path in model.different_nets() {
             let package = Package::read(path)?;
             let config = package.config().map_err(LoadError::config(path))?;
             let net = net(package, &config, device, precision).map_err(LoadError::weights(path))?;
-            longest_segment = longest_segment.min(config.longest_segment());
-            let say = say(model, path, summary.sources.len());
+            let say = say(model, path, config.sources().len());
             nets.push(Voice { net, fit: config.fit(), say });
+            configs.push(config);
         }
-        let segment_frames = summary.segment_frames;
-        Ok(Self { sources: summary.sources, segment_frames, longest_segment, on, device, nets })
+        let Summary { sources, segment_frames, .. } = model.agree(&configs)?;
+        let longest = configs.iter().map(Config::longest_segment).min();
+        let longest_segment = longest.expect("a model has at least one network");
+        Ok(Self { sources, segment_frames, longest_segment, on, device, nets })
     }
 }
 
@@ -53,7 +53,9 @@ fn net(
 /// (`demucs/apply.py: apply_model` with a bag).
 fn say(model: &Model, path: &Path, sources: usize) -> Vec<f32> {
     let weight = |net: usize, source: usize| {
-        model.weights.as_ref().map_or(1.0, |weights| weights[net][source])
+        let row = model.weights.as_ref().map(|weights| &weights[net]);
+        // A row of another length is refused when all networks are there.
+        row.map_or(1.0, |row| row.get(source).copied().unwrap_or(0.0))
     };
     let own = |net: &usize| model.nets[*net] == path;
     let all = 0..model.nets.len();

@@ -146,12 +146,25 @@ impl Model {
 
     /// Reads the options of all networks, and holds them against each other and the weights.
     pub fn summary(&self) -> Result<Summary, SummaryError> {
-        let mut summary: Option<Summary> = None;
+        let mut configs = Vec::new();
         for path in self.different_nets() {
             let config = Package::read(path)?.config();
             let config =
                 config.map_err(|source| SummaryError::Config { path: path.to_owned(), source })?;
-            let next = self.summary_of(&config);
+            configs.push(config);
+        }
+        self.agree(&configs)
+    }
+
+    /// Holds the options of all networks, in the order of [`Model::different_nets`], against each
+    /// other and the weights.
+    ///
+    /// # Panics
+    /// If there are none.
+    pub fn agree(&self, configs: &[Config]) -> Result<Summary, SummaryError> {
+        let mut summary: Option<Summary> = None;
+        for (path, config) in self.different_nets().into_iter().zip(configs) {
+            let next = self.summary_of(config);
             let merged = match summary {
                 None => self.check_weights(&next).map(|()| next),
                 Some(others) => merge(others, next),
