@@ -63,25 +63,17 @@ impl Run {
     }
 
     /// All there is to compute, in the order in which it is added up.
-    fn items<'a>(
-        &'a self,
-        demucs: &'a Demucs,
-        wanted: &'a [usize],
-    ) -> impl Iterator<Item = Item> + 'a {
-        let heard: Vec<usize> = demucs.heard(wanted).collect();
+    fn items(&self, demucs: &Demucs, wanted: &[usize]) -> impl Iterator<Item = Item> {
         let segments = self.shards.segments(self.index, self.frames);
         let leads: Vec<usize> = self.shards.shifts().leads().collect();
-        segments.flat_map(move |segment| {
-            let heard = heard.clone();
-            let leads = leads.clone();
-            leads.into_iter().flat_map(move |lead| {
-                let piece = self.shards.piece(segment, lead, self.frames);
-                let heard = heard.clone();
-                piece.into_iter().flat_map(move |piece| {
-                    let item = move |net| self.item(demucs, net, piece.clone(), wanted);
-                    heard.clone().into_iter().map(item)
-                })
-            })
+        let passes: Vec<(usize, usize)> =
+            leads.iter().flat_map(|lead| demucs.heard(wanted).map(|net| (*lead, net))).collect();
+        let order = segments.flat_map(move |segment| {
+            passes.clone().into_iter().map(move |(lead, net)| (segment, lead, net))
+        });
+        order.filter_map(move |(segment, lead, net)| {
+            let piece = self.shards.piece(segment, lead, self.frames)?;
+            Some(self.item(demucs, net, piece, wanted))
         })
     }
 

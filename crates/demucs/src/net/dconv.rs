@@ -3,9 +3,11 @@
 use models::config::DConv as Config;
 use tch::Tensor;
 
-use super::layers::{Axis, Conv, GroupNorm, LayerScale, Linear};
+use super::conv::{Axis, Conv};
+use super::linear::Linear;
 use super::local_attention::LocalAttention;
 use super::lstm::Lstm;
+use super::norm::{GroupNorm, LayerScale};
 use super::weights::Scope;
 
 const KERNEL: i64 = 3;

@@ -8,9 +8,10 @@ use audio::CHANNELS;
 use models::config::Demucs as Config;
 use tch::{Kind, Tensor};
 
+use super::conv::{Axis, Conv, Rewrite};
 use super::dconv::{DConv, Extras};
 use super::head::{channels_first, channels_last};
-use super::layers::{Axis, Conv, GroupNorm, Rewrite};
+use super::norm::GroupNorm;
 use super::resample::Resampler;
 use super::unet::{DecoderLayer, EncoderLayer, Inner, Level};
 use super::weights::Scope;

@@ -10,9 +10,10 @@ use models::config::HDemucs as Config;
 use tch::{Kind, Tensor};
 
 use super::bands::{DecoderBands, EncoderBands, Split};
+use super::conv::Axis;
 use super::dconv::Extras;
 use super::head::{Parts, Scale, channels_first, channels_last};
-use super::layers::{Axis, FrequencyEmbedding};
+use super::norm::FrequencyEmbedding;
 use super::spectrogram::{Beyond, Spectrogram};
 use super::unet::{DecoderLayer, EncoderLayer, Level};
 use super::weights::Scope;

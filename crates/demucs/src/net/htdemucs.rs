@@ -9,9 +9,11 @@ use audio::CHANNELS;
 use models::config::HtDemucs as Config;
 use tch::{Kind, Tensor};
 
+use super::conv::Axis;
 use super::dconv::Extras;
 use super::head::{Parts, Scale, channels_first, channels_last};
-use super::layers::{Axis, FrequencyEmbedding, Linear};
+use super::linear::Linear;
+use super::norm::FrequencyEmbedding;
 use super::spectrogram::{Beyond, Spectrogram};
 use super::transformer::CrossTransformer;
 use super::unet::{DecoderLayer, EncoderLayer, Level};

@@ -3,7 +3,8 @@
 use models::config::LOCAL_HEADS;
 use tch::{Kind, Tensor};
 
-use super::layers::{Axis, Linear};
+use super::conv::Axis;
+use super::linear::Linear;
 use super::weights::Scope;
 
 /// Controls of each head's decay.

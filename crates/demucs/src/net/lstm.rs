@@ -2,7 +2,7 @@
 
 use tch::Tensor;
 
-use super::layers::Linear;
+use super::linear::Linear;
 use super::weights::{Scope, Weight};
 
 const LAYERS: i64 = 2;

@@ -1,14 +1,21 @@
 //! The networks: one stretch of sound in, one per source out.
+//!
+//! Shapes: everything inside a network is channels last, `[b, f, t, c]` in memory: `b` batch, `f`
+//! frequencies, `t` time steps, `c` channels. A waveform is a spectrogram of one frequency. This is
+//! the layout in which a convolution over one step is a product of matrices, a channel's factors
+//! lie side by side, and libtorch's convolutions need no reordering.
 
 mod bands;
+mod conv;
 mod dconv;
 mod demucs;
 mod hdemucs;
 mod head;
 mod htdemucs;
-mod layers;
+mod linear;
 mod local_attention;
 mod lstm;
+mod norm;
 mod resample;
 mod spectrogram;
 mod transformer;

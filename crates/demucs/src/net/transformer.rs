@@ -8,7 +8,8 @@
 use models::config::HtDemucs as Config;
 use tch::{Device, Kind, Tensor};
 
-use super::layers::{FeedForward, GroupNorm, LayerNorm, LayerScale, Linear};
+use super::linear::{FeedForward, Linear};
+use super::norm::{GroupNorm, LayerNorm, LayerScale};
 use super::weights::{Scope, Weight};
 
 /// Layers that look at their own branch (even) and at the other one (odd), in both branches.

@@ -6,8 +6,9 @@
 use models::config::DConv as DConvConfig;
 use tch::{Device, Tensor};
 
+use super::conv::{Axis, Conv, Rewrite};
 use super::dconv::{DConv, Extras};
-use super::layers::{Axis, Conv, GroupNorm, Rewrite};
+use super::norm::GroupNorm;
 use super::weights::Scope;
 
 /// How one layer is built, on the way down and on the way up.
