@@ -240,18 +240,21 @@ impl Shards {
         parts
     }
 
-    /// What segment `index` has to give, where `lead` frames of silence stand before the song:
-    /// nothing if it ends within them, or begins after the song.
+    /// Whether segment `index` has anything to give, where `lead` frames of silence stand before
+    /// the song: not if it ends within them, or begins after the song.
+    pub fn gives(&self, index: usize, lead: usize, frames: usize) -> bool {
+        let chunk = self.grid.chunk(index, frames + lead);
+        index < self.grid.segments(frames + lead) && chunk.end > lead
+    }
+
+    /// What segment `index` has to give, where `lead` frames of silence stand before the song.
     pub fn piece(&self, index: usize, lead: usize, frames: usize) -> Option<Piece> {
-        let led = frames + lead;
-        if index >= self.grid.segments(led) {
+        if !self.gives(index, lead, frames) {
             return None;
         }
+        let led = frames + lead;
         let chunk = self.grid.chunk(index, led);
         let heard = chunk.start.max(lead)..chunk.end;
-        if heard.is_empty() {
-            return None;
-        }
         let times = self.shifts.count.max(1) as f32;
         let triangle = &self.grid.weights()[heard.start - chunk.start..];
         let sums = self.grid.weight_sums(heard.clone(), led);

@@ -62,19 +62,18 @@ impl Run {
         Ok(Self { start, audio, shards, frames: mix.frames, index, normalization })
     }
 
-    /// All there is to compute, in the order in which it is added up.
-    fn items(&self, demucs: &Demucs, wanted: &[usize]) -> impl Iterator<Item = Item> {
-        let segments = self.shards.segments(self.index, self.frames);
-        let leads: Vec<usize> = self.shards.shifts().leads().collect();
-        let passes: Vec<(usize, usize)> =
-            leads.iter().flat_map(|lead| demucs.heard(wanted).map(|net| (*lead, net))).collect();
-        let order = segments.flat_map(move |segment| {
-            passes.clone().into_iter().map(move |(lead, net)| (segment, lead, net))
-        });
-        order.filter_map(move |(segment, lead, net)| {
-            let piece = self.shards.piece(segment, lead, self.frames)?;
-            Some(self.item(demucs, net, piece, wanted))
-        })
+    /// All there is to compute, in the order in which it is added up: segment, frames of silence
+    /// before the song, network.
+    fn order(&self, demucs: &Demucs, wanted: &[usize]) -> Vec<(usize, usize, usize)> {
+        let mut order = Vec::new();
+        for segment in self.shards.segments(self.index, self.frames) {
+            for lead in self.shards.shifts().leads() {
+                if self.shards.gives(segment, lead, self.frames) {
+                    order.extend(demucs.heard(wanted).map(|net| (segment, lead, net)));
+                }
+            }
+        }
+        order
     }
 
     fn item(&self, demucs: &Demucs, net: usize, piece: Piece, wanted: &[usize]) -> Item {
@@ -134,9 +133,13 @@ impl Demucs {
         let sums = Tensor::f_zeros(shape, (tch::Kind::Float, self.device))?;
         let chosen: Vec<i64> = wanted.iter().map(|source| *source as i64).collect();
         let chosen = Tensor::from_slice(&chosen).f_to_device(self.device)?;
-        let total = run.items(self, wanted).count();
-        let mut done = 0;
-        workers.run(self, run.items(self, wanted), |item, result| {
+        let order = run.order(self, wanted);
+        let (mut done, total) = (0, order.len());
+        let items = order.into_iter().filter_map(|(segment, lead, net)| {
+            let piece = run.shards.piece(segment, lead, run.frames)?;
+            Some(run.item(self, net, piece, wanted))
+        });
+        workers.run(self, items, |item, result| {
             let weighted = item.weigh(&result, &chosen, run.normalization);
             let (at, count) = (item.piece.frames.start - output.start, item.piece.frames.len());
             let _ = sums.narrow(2, at as i64, count as i64).g_add_(&weighted);
