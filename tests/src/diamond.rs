@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_nats::jetstream::{self, consumer::pull};
 use tokio_util::sync::CancellationToken;
 use workflow::{
-    Bucket, Bus, Failure, Graph, Input, Job, JobId, ObjectRef, Output, Submission, Submitted, Task,
-    layout,
+    Bucket, Bus, Config, Failure, Graph, Input, Job, JobId, ObjectRef, Output, Submission,
+    Submitted, Task, layout,
 };
 
 use crate::{Closure, Deadline, NatsServer};
@@ -130,12 +130,21 @@ impl Diamond {
         Self { server, bus, graph, shutdown: CancellationToken::new() }
     }
 
-    /// Starts a worker for a stage.
+    /// Starts a worker for a stage; the token stops it.
     pub fn work<F>(&self, name: &'static str, run: F) -> CancellationToken
     where
         F: Fn(&Task) -> Result<Output, Failure> + Send + Sync + 'static,
     {
-        let (config, stop) = (self.server.config(), self.shutdown.child_token());
+        self.work_for(name, self.server.config().grace, run)
+    }
+
+    /// The same, with a worker that finishes nothing after `grace` once it is stopped.
+    pub fn work_for<F>(&self, name: &'static str, grace: Duration, run: F) -> CancellationToken
+    where
+        F: Fn(&Task) -> Result<Output, Failure> + Send + Sync + 'static,
+    {
+        let config = Config { grace, ..self.server.config() };
+        let stop = self.shutdown.child_token();
         let stopped = stop.clone();
         tokio::spawn(async move {
             workflow::work(Closure { name, slots: 4, run }, &config, stopped).await

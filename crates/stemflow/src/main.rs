@@ -5,12 +5,13 @@
 //! | `up` | `up.rs` | nats-server, gateway and stages, as its child processes |
 //! | `submit` | `submit.rs` | the gateway, over HTTP (`api.rs`) |
 //! | `status`, `cancel` | `status.rs`, `cancel.rs` | the same |
-//! | `init` | `init.rs` | NATS |
+//! | `init`, `dead` | `init.rs`, `dead.rs` | NATS |
 //! | `check` | `check.rs` | nobody |
 
 mod api;
 mod cancel;
 mod check;
+mod dead;
 mod error;
 mod init;
 mod status;
@@ -47,6 +48,7 @@ enum Command {
     Status(status::Args),
     Cancel(cancel::Args),
     Init(init::Args),
+    Dead(dead::Args),
     Check(check::Args),
     Tether(tether::Args),
 }
@@ -68,6 +70,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Status(args) => block_on(status::run(args)),
         Command::Cancel(args) => block_on(cancel::run(args)),
         Command::Init(args) => block_on(init::run(args)),
+        Command::Dead(args) => block_on(dead::run(args)),
         Command::Check(args) => check::run(&args),
         Command::Tether(args) => tether::run(&args),
     }
