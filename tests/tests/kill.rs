@@ -43,7 +43,9 @@ async fn run(stage: &'static str, point: Point, times: usize) {
     diamond.work_all_but(stage);
     let mortal = Mortal::killed_at(point, times, diamond.server.url(), stage_command(stage));
 
-    let id = diamond.submit("200").await.job().hash.clone();
+    // The fan-out is large where it is what is cut short.
+    let (song, sum) = if stage == "split" { ("200", SUM) } else { ("20", "sum=2470") };
+    let id = diamond.submit(song).await.job().hash.clone();
     let deadline = Deadline::after(Duration::from_secs(100));
     mortal.wait_for_death(1, deadline).await;
     // What is left to do after the acknowledgement, nobody but the reconciler does.
@@ -56,7 +58,7 @@ async fn run(stage: &'static str, point: Point, times: usize) {
     let _stop = stop.drop_guard();
     let job = diamond.wait_for_end(&id).await;
     assert_eq!(job.state, JobState::Done, "{stage} {point:?}: {job:#?}");
-    assert_eq!((job.run, &job.results["join"]), (1, &SUM.into()), "{stage} {point:?}");
+    assert_eq!((job.run, &job.results["join"]), (1, &sum.into()), "{stage} {point:?}");
     diamond.wait_for_calm(1).await;
     assert_eq!(diamond.messages("STEMFLOW_DEAD").await, 0, "{stage} {point:?}");
     let name = format!("{id}/sum");
@@ -114,7 +116,7 @@ async fn a_worker_that_fans_out_is_killed_at_every_arrow() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_of_many_workers_is_killed_at_every_arrow() {
     let points = [
-        Point::before(WORK_CHUNK).nth(30),
+        Point::before(WORK_CHUNK).nth(6),
         Point::after(WORK_CHUNK),
         Point::before("stemflow.fact.*.square.*"),
         Point::after("stemflow.fact.*.square.*").nth(3),
