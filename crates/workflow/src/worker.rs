@@ -251,7 +251,14 @@ impl<S: Stage> Worker<S> {
     /// had been deleted.
     async fn leave(&self, delivery: &Delivery) -> Result<(), BusError> {
         self.confirm(&delivery.message, AckKind::Ack).await;
-        self.bus.purge(delivery.message.subject.as_str()).await
+        self.bus.purge(delivery.message.subject.as_str()).await?;
+        // Whoever had it before may have ended the run, and died before it was freed.
+        let run = &delivery.task.run;
+        let job = if delivery.number > 1 { self.bus.job(&run.job).await? } else { None };
+        if let Some(job) = job.filter(|job| job.run == run.number && job.state.is_final()) {
+            self.free(&job).await;
+        }
+        Ok(())
     }
 
     /// What this does not manage, the reconciler does.
