@@ -67,12 +67,15 @@ pub enum Deed {
     Hang,
     /// Breaks the connection; the next one works.
     Cut,
+    /// Keeps what is said from there on to itself, until it is let go.
+    Hold,
 }
 
 /// A connection to a nats-server with someone listening in.
 pub struct Wire {
     url: String,
     struck: watch::Receiver<bool>,
+    shared: Arc<Shared>,
     listener: JoinHandle<()>,
 }
 
@@ -87,7 +90,9 @@ impl Wire {
         let address = listener.local_addr().expect("it has an address");
         let (sprung, struck) = watch::channel(false);
         let trap = trap.map(|(point, deed)| Trap { point, deed, seen: 0, answer: None });
-        let trap = Arc::new(Shared { trap: Mutex::new(trap), sprung });
+        let (free, _) = watch::channel(false);
+        let shared = Arc::new(Shared { trap: Mutex::new(trap), sprung, free });
+        let trap = Arc::clone(&shared);
         let listener = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 if let Ok(server) = TcpStream::connect(&server).await {
@@ -95,12 +100,17 @@ impl Wire {
                 }
             }
         });
-        Self { url: format!("nats://{address}"), struck, listener }
+        Self { url: format!("nats://{address}"), struck, shared, listener }
     }
 
     /// What `NATS_URL` is at this end of it.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Lets go what it holds.
+    pub fn let_go(&self) {
+        self.shared.free.send_replace(true);
     }
 
     /// Returns when its point has been reached.
@@ -129,6 +139,7 @@ struct Trap {
 struct Shared {
     trap: Mutex<Option<Trap>>,
     sprung: watch::Sender<bool>,
+    free: watch::Sender<bool>,
 }
 
 impl Shared {
@@ -160,11 +171,10 @@ async fn carry(client: TcpStream, server: TcpStream, shared: Arc<Shared>) {
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let deed = tokio::select! {
-        deed = pass_on(from_client, to_server, |frame| shared.hears(frame)) => deed,
-        deed = pass_on(from_server, to_client, |frame| shared.answers(frame)) => deed,
+        deed = pass_on(from_client, to_server, &shared, Shared::hears) => deed,
+        deed = pass_on(from_server, to_client, &shared, Shared::answers) => deed,
     };
     let Ok(Some(deed)) = deed else { return };
-    shared.sprung.send_replace(true);
     if deed == Deed::Hang {
         std::future::pending::<()>().await;
     }
@@ -173,12 +183,17 @@ async fn carry(client: TcpStream, server: TcpStream, shared: Arc<Shared>) {
 async fn pass_on(
     from: impl tokio::io::AsyncRead + Unpin,
     mut to: impl tokio::io::AsyncWrite + Unpin,
-    deed: impl Fn(&Frame) -> Option<Deed>,
+    shared: &Shared,
+    deed: impl Fn(&Shared, &Frame) -> Option<Deed>,
 ) -> io::Result<Option<Deed>> {
     let mut from = BufReader::with_capacity(1 << 16, from);
     while let Some(frame) = Frame::read(&mut from).await? {
-        if let Some(deed) = deed(&frame) {
-            return Ok(Some(deed));
+        if let Some(deed) = deed(shared, &frame) {
+            shared.sprung.send_replace(true);
+            if deed != Deed::Hold {
+                return Ok(Some(deed));
+            }
+            let _ = shared.free.subscribe().wait_for(|free| *free).await;
         }
         to.write_all(&frame.bytes).await?;
     }

@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use tests::{Deadline, Diamond, join, split, square, stage};
+use tests::{Deadline, Deed, Diamond, Point, Wire, binary, join, split, stage};
+use tokio::process::Command;
 use tokio::sync::mpsc;
 use workflow::{Bucket, Failure, JobState, Output, RunId, Submitted, Task};
 
@@ -86,24 +87,27 @@ async fn an_ended_job_is_removed_with_all_that_is_left_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_stage_says_after_its_run_was_freed_is_not_taken() {
+async fn a_fact_that_comes_after_its_run_was_freed_is_not_taken() {
     let diamond = Diamond::start().await;
     diamond.work("split", split);
-    let (running, mut is_running) = mpsc::unbounded_channel();
-    let (go_on, may_go_on) = std::sync::mpsc::channel();
-    let may_go_on = std::sync::Mutex::new(may_go_on);
-    // Deaf to the end of its job, as a process is that was asleep.
-    diamond.work("square", move |task| {
-        let output = square(task);
-        running.send(()).unwrap();
-        may_go_on.lock().unwrap().recv().unwrap();
-        output
-    });
+    // The worker has done its task and heard of nothing: its fact is under way while the job ends.
+    let point = Point::before("stemflow.fact.*.square.*");
+    let wire = Wire::lay(&diamond.server.url(), Some((point, Deed::Hold))).await;
+    let mut worker = Command::new(binary("diamond"));
+    worker.env("NATS_URL", wire.url()).env("STAGE", "square").kill_on_drop(true);
+    let _worker = worker.spawn().unwrap();
     let id = diamond.submit("1").await.job().hash.clone();
-    is_running.recv().await.unwrap();
+    wire.struck().await;
     diamond.bus.cancel(&RunId::first(id.clone())).await.unwrap();
-    go_on.send(()).unwrap();
-    diamond.wait_for_calm(0).await;
+    diamond.wait_for_messages("STEMFLOW", 0).await;
+    wire.let_go();
+    // It takes part in the next run: by then it has been told.
+    diamond.work("label", stage("label"));
+    diamond.work("join", join);
+    diamond.submit("1").await;
+    let job = diamond.wait_for(&id, |job| job.run == 2 && job.freed).await;
+    assert_eq!(job.state, JobState::Done);
+    diamond.wait_for_calm(1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
