@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use workflow::{Bus, Graph, LiveProgress, layout, reconcile};
+use workflow::{Bus, Graph, LiveProgress, Rounds, layout, reconcile};
 
 use crate::config::Config;
 use crate::desk::Desk;
@@ -68,7 +68,7 @@ async fn run_behind(config: Config, graph: Graph, gateway: Arc<Gateway>) {
     let mut running = JoinSet::new();
     running.spawn(keep_following(progress, opened.clone()));
     running.spawn(keep_micro(gateway, opened.clone(), shutdown.clone()));
-    running.spawn(reconcile(opened.clone(), shutdown.clone()));
+    running.spawn(reconcile(opened.clone(), Rounds::default(), shutdown.clone()));
     shutdown.cancelled().await;
     // The NATS door says goodbye; the others can be dropped anywhere.
     let _ = timeout(Duration::from_secs(1), running.join_next()).await;

@@ -2,9 +2,15 @@
 //! a directory of their own, gone when they are.
 
 mod closure;
+mod diamond;
+mod mortal;
 mod nats;
 mod stack;
+mod wire;
 
 pub use closure::Closure;
+pub use diamond::{DIAMOND, Diamond, STAGES, SUM, join, label, split, square, stage};
+pub use mortal::Mortal;
 pub use nats::NatsServer;
 pub use stack::{Deadline, PATIENCE, Stack, answer, binary, song, tree};
+pub use wire::{Deed, Point, When, Wire};

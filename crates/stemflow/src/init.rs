@@ -3,15 +3,13 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use async_nats::jetstream::{self, consumer::pull, stream};
+use async_nats::jetstream::{self, stream};
 use futures::TryStreamExt;
-use workflow::{Bus, Config, Graph, layout};
+use workflow::{Backlog, Bus, Config, Graph, layout};
 
 use crate::check;
 use crate::text;
 
-/// The stream of tasks, by the name under which `nats` shows it.
-pub(crate) const STREAM: &str = "STEMFLOW";
 /// What every description of ours begins with.
 const OURS: &str = "Stemflow: ";
 
@@ -73,14 +71,8 @@ async fn inventory(bus: &Bus, graph: &Graph) -> anyhow::Result<Vec<String>> {
             stream.config.name
         ));
     }
-    for stage in graph.stages() {
-        let consumer: jetstream::consumer::Consumer<pull::Config> =
-            js.get_consumer_from_stream(&stage.name, STREAM).await?;
-        let waiting = consumer.cached_info().num_pending;
-        lines.push(format!(
-            "{:<14} {waiting:>8} tasks waiting        the stage's consumer",
-            stage.name
-        ));
+    for Backlog { stage, waiting, in_hand, .. } in bus.backlogs(graph).await? {
+        lines.push(format!("{stage:<14} {waiting:>8} tasks waiting, {in_hand} in hand"));
     }
     Ok(lines)
 }

@@ -5,7 +5,7 @@
 //! | `up` | `up.rs` | nats-server, gateway and stages, as its child processes |
 //! | `submit` | `submit.rs` | the gateway, over HTTP (`api.rs`) |
 //! | `status`, `cancel` | `status.rs`, `cancel.rs` | the same |
-//! | `init` | `init.rs` | NATS |
+//! | `init`, `dead` | `init.rs`, `dead.rs` | NATS |
 //! | `check` | `check.rs` | nobody |
 //! | `models` | `models.rs` | the folder of models, and the Hugging Face hub |
 
@@ -13,6 +13,7 @@ mod api;
 mod bar;
 mod cancel;
 mod check;
+mod dead;
 mod error;
 mod init;
 mod models;
@@ -51,6 +52,7 @@ enum Command {
     Status(status::Args),
     Cancel(cancel::Args),
     Init(init::Args),
+    Dead(dead::Args),
     Check(check::Args),
     Models(models::Args),
     Tether(tether::Args),
@@ -73,6 +75,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Status(args) => block_on(status::run(args)),
         Command::Cancel(args) => block_on(cancel::run(args)),
         Command::Init(args) => block_on(init::run(args)),
+        Command::Dead(args) => block_on(dead::run(args)),
         Command::Check(args) => check::run(&args),
         Command::Models(args) => models::run(args),
         Command::Tether(args) => tether::run(&args),

@@ -15,9 +15,16 @@ use crate::bus::{Bus, BusError};
 use crate::graph::{Graph, StageSpec};
 use crate::job::{Fact, Job, JobError, JobState, ONLY, RunId, StageTimes, TaskMessage};
 use crate::names;
+use crate::object::ObjectRef;
 
 /// Tasks of a fan-out that are published at a time.
 const RELEASES: usize = 64;
+
+/// What a run ends with.
+struct Ending {
+    results: BTreeMap<String, Value>,
+    names: BTreeMap<String, ObjectRef>,
+}
 
 /// What `advance` found out about one stage.
 struct Standing {
@@ -44,7 +51,7 @@ impl Bus {
             }
             let keys = match self.keys(run, graph, stage).await? {
                 Ok(keys) => keys,
-                Err(error) => return self.fail(run, error).await,
+                Err(error) => return self.fail(run, error, false).await,
             };
             let complete = count(&stage.name) >= keys.len();
             let released = job.stages.contains_key(&stage.name);
@@ -55,12 +62,22 @@ impl Bus {
         }
         let all_complete = standings.len() == graph.stages().len()
             && standings.values().all(|standing| standing.complete);
-        let results = if all_complete { Some(self.results(run, graph).await?) } else { None };
-        self.note(run, graph, &standings, results).await
+        let ending = if all_complete { Some(self.ending(run, graph).await?) } else { None };
+        let Some(Ending { names, .. }) = &ending else {
+            return self.note(run, graph, &standings, None).await;
+        };
+        // The names come first: whoever reads that the job is done finds what it has made.
+        self.give_names(run, names).await?;
+        let job = self.note(run, graph, &standings, ending.as_ref()).await?;
+        let is_ours = |job: &Job| job.run == run.number && job.state == JobState::Done;
+        if !job.as_ref().is_some_and(is_ours) {
+            self.take_names(names).await?;
+        }
+        Ok(job)
     }
 
     /// The keys of a stage's tasks: the items of its list, or the one of a stage without.
-    async fn keys(
+    pub(crate) async fn keys(
         &self,
         run: &RunId,
         graph: &Graph,
@@ -101,16 +118,15 @@ impl Bus {
     }
 
     /// What the last stages of the graph have to say.
-    async fn results(
-        &self,
-        run: &RunId,
-        graph: &Graph,
-    ) -> Result<BTreeMap<String, Value>, BusError> {
+    async fn ending(&self, run: &RunId, graph: &Graph) -> Result<Ending, BusError> {
         let is_last =
             |name: &String| !graph.stages().iter().any(|stage| stage.after.contains(name));
-        let mut results = BTreeMap::new();
+        let (mut results, mut names) = (BTreeMap::new(), BTreeMap::new());
         for stage in graph.stages().iter().filter(|stage| is_last(&stage.name)) {
-            let facts = self.facts(run, &stage.name).await?;
+            let mut facts = self.facts(run, &stage.name).await?;
+            for fact in &mut facts {
+                names.append(&mut fact.names);
+            }
             let mut data: Vec<Value> = facts.into_iter().map(|fact: Fact| fact.data).collect();
             let value = match (&stage.each, data.pop()) {
                 (None, Some(only)) => only,
@@ -118,17 +134,17 @@ impl Bus {
             };
             results.insert(stage.name.clone(), value);
         }
-        Ok(results)
+        Ok(Ending { results, names })
     }
 
-    /// Writes into the job's record what has happened. With `results` it is done: the one
+    /// Writes into the job's record what has happened. With an ending it is done: the one
     /// compare-and-set that makes it visible.
     async fn note(
         &self,
         run: &RunId,
         graph: &Graph,
         standings: &BTreeMap<&str, Standing>,
-        results: Option<BTreeMap<String, Value>>,
+        ending: Option<&Ending>,
     ) -> Result<Option<Job>, BusError> {
         let now = Timestamp::now();
         let changed = self
@@ -144,8 +160,9 @@ impl Bus {
                         times.finished = Some(now);
                     }
                 }
-                if let Some(results) = &results {
+                if let Some(Ending { results, names }) = ending {
                     job.results = results.clone();
+                    job.names = names.clone();
                     job.state = JobState::Done;
                     job.finished = Some(now);
                 }
@@ -155,11 +172,17 @@ impl Bus {
         self.told(changed).await
     }
 
-    /// Ends a run as failed; the first reason stays.
-    pub(crate) async fn fail(&self, run: &RunId, error: JobError) -> Result<Option<Job>, BusError> {
+    /// Ends a run as failed; the first reason stays. With `keeps_input` it can be run again.
+    pub(crate) async fn fail(
+        &self,
+        run: &RunId,
+        error: JobError,
+        keeps_input: bool,
+    ) -> Result<Option<Job>, BusError> {
         let changed = self
             .change_run(run, |job| {
                 job.state = JobState::Failed;
+                job.keeps_input = keeps_input;
                 job.error = Some(error.clone());
                 job.finished = Some(Timestamp::now());
                 true

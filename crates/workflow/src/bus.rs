@@ -48,9 +48,20 @@ impl<T, E: Into<Box<dyn StdError + Send + Sync>>> During<T> for Result<T, E> {
 pub(crate) enum Once {
     /// It is stored now, and this call did it.
     Stored,
-    /// It had been there before.
+    /// It is there: it was before, or an earlier try at this call has done it.
     Existed,
+    /// Its fence is down: it came too late.
+    Late,
 }
+
+/// A message of the control stream that must still be there when another one is stored.
+pub(crate) struct Fence {
+    pub(crate) subject: String,
+    pub(crate) sequence: u64,
+}
+
+/// Whose last sequence is expected, if not that of the message's own subject.
+const EXPECTED_SUBJECT: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
 
 /// How long any one request to NATS may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -99,20 +110,47 @@ impl Bus {
         message: &impl Serialize,
     ) -> Result<Once, BusError> {
         let payload = to_json(message)?;
+        let message = PublishMessage::build().payload(payload).expected_last_subject_sequence(0);
+        self.publish_until_known(&subject, message).await
+    }
+
+    /// The same, and only while `fence` stands: the leader checks both in one step. That there is
+    /// no second message on the subject is then the stream's own rule (`discard_new_per_subject`).
+    pub(crate) async fn publish_behind(
+        &self,
+        fence: &Fence,
+        subject: String,
+        message: &impl Serialize,
+    ) -> Result<Once, BusError> {
+        let message = PublishMessage::build()
+            .payload(to_json(message)?)
+            .expected_last_subject_sequence(fence.sequence)
+            .header(EXPECTED_SUBJECT, fence.subject.as_str());
+        self.publish_until_known(&subject, message).await
+    }
+
+    async fn publish_until_known(
+        &self,
+        subject: &str,
+        message: PublishMessage,
+    ) -> Result<Once, BusError> {
         let mut attempt = 0;
         loop {
             attempt += 1;
-            let error = match self.try_publish_once(&subject, payload.clone()).await {
+            let error = match self.try_publish(subject, message.clone()).await {
                 Ok(()) => return Ok(Once::Stored),
                 Err(error) => error,
             };
-            match refusal(&error) {
-                Refusal::Exists => return Ok(Once::Existed),
-                // Refused because another write is in flight, or its fate is unknown: look.
-                Refusal::Unclear if self.last_message(&subject).await?.is_some() => {
-                    return Ok(Once::Existed);
-                }
-                Refusal::Unclear if attempt < WRITE_ATTEMPTS => {
+            let refusal = refusal(&error);
+            if matches!(refusal, Refusal::Error) {
+                return Err(BusError::new(format!("publish {subject}"), error));
+            }
+            // Refused, or another write is in flight, or its fate is unknown: look.
+            let exists = self.last_message(subject).await?.is_some();
+            match refusal {
+                _ if exists => return Ok(Once::Existed),
+                Refusal::WrongSequence => return Ok(Once::Late),
+                _ if attempt < WRITE_ATTEMPTS => {
                     tokio::time::sleep(Duration::from_millis(50 << attempt)).await;
                 }
                 _ => return Err(BusError::new(format!("publish {subject}"), error)),
@@ -120,8 +158,11 @@ impl Bus {
         }
     }
 
-    async fn try_publish_once(&self, subject: &str, payload: Bytes) -> Result<(), PublishError> {
-        let message = PublishMessage::build().payload(payload).expected_last_subject_sequence(0);
+    async fn try_publish(
+        &self,
+        subject: &str,
+        message: PublishMessage,
+    ) -> Result<(), PublishError> {
         self.js.send_publish(subject.to_owned(), message).await?.await?;
         Ok(())
     }
@@ -155,7 +196,7 @@ pub(crate) fn context(client: &Client) -> Context {
 }
 
 enum Refusal {
-    Exists,
+    WrongSequence,
     Unclear,
     Error,
 }
@@ -167,7 +208,7 @@ fn refusal(error: &PublishError) -> Refusal {
         .and_then(|source| source.downcast_ref::<jetstream::Error>())
         .map(jetstream::Error::error_code);
     match (error.kind(), code) {
-        (PublishErrorKind::WrongLastSequence, _) => Refusal::Exists,
+        (PublishErrorKind::WrongLastSequence, _) => Refusal::WrongSequence,
         (
             _,
             Some(ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT | ErrorCode::STREAM_STORE_FAILED),

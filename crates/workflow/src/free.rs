@@ -1,9 +1,13 @@
 //! What a run leaves behind, and how it goes.
 
+use std::collections::BTreeSet;
+
+use futures::TryStreamExt;
+
 use crate::bus::{Bus, BusError, During};
 use crate::job::{Job, JobState, RunId};
 use crate::names;
-use crate::object::{Bucket, ObjectRef};
+use crate::object::Bucket;
 
 impl Bus {
     /// Deletes all that only served a run that has ended: what its stages handed to each other, its
@@ -13,25 +17,21 @@ impl Bus {
             return Ok(());
         }
         let run = job.run_id();
-        let keep_output = job.state == JobState::Done;
-        for object in self.objects_of(&run).await? {
-            if !(keep_output && object.bucket == Bucket::Output) {
-                self.forget_name(object.bucket, &object.name).await?;
-            }
-        }
+        // The tasks go first: without its task, no fact can be written any more.
+        self.purge(names::tasks_of_run(&run)).await?;
         self.purge_chunks(Bucket::Work, &format!("{run}.>")).await?;
-        if !keep_output {
+        if job.state == JobState::Done {
+            self.free_nameless(job).await?;
+        } else {
+            self.take_names(&job.names).await?;
             self.purge_chunks(Bucket::Output, &format!("{run}.>")).await?;
         }
-        if job.input.owned {
+        if job.input.owned && !job.keeps_input {
             self.delete(&job.input.object).await?;
         }
-        // The facts go last: they are the list of what is to be deleted.
-        for filter in [names::tasks_of_run(&run), names::facts_of_run(&run)] {
-            self.control.purge().filter(filter).await.during("free tasks and facts")?;
-        }
+        self.purge(names::facts_of_run(&run)).await?;
         self.change_job(&job.hash, |now| {
-            let freed = now.run == run.number && !now.freed;
+            let freed = now.run == run.number && now.state == job.state && !now.freed;
             now.freed |= freed;
             freed
         })
@@ -39,18 +39,32 @@ impl Bus {
         Ok(())
     }
 
-    /// Deletes the output of a job: its chunks here, its names by whoever knows them.
-    pub(crate) async fn free_output(&self, job: &Job) -> Result<(), BusError> {
-        self.purge_chunks(Bucket::Output, &format!("{}.>", job.run_id())).await
-    }
-
-    async fn objects_of(&self, run: &RunId) -> Result<Vec<ObjectRef>, BusError> {
-        let mut objects = Vec::new();
-        for stage in self.recorded_of_run(run).await?.into_keys() {
-            for fact in self.facts(run, &stage).await? {
-                objects.extend(fact.objects.into_values());
+    /// Deletes what attempts that died have left in the bucket `output`: all that nobody can find.
+    async fn free_nameless(&self, job: &Job) -> Result<(), BusError> {
+        let kept: BTreeSet<&str> = job.names.values().map(|object| object.nuid.as_str()).collect();
+        for nuid in self.stored(&job.run_id()).await? {
+            if !kept.contains(nuid.as_str()) {
+                self.purge_chunks(Bucket::Output, &nuid).await?;
             }
         }
-        Ok(objects)
+        Ok(())
+    }
+
+    /// All objects of a run in the bucket `output`, begun ones among them.
+    async fn stored(&self, run: &RunId) -> Result<Vec<String>, BusError> {
+        let what = || format!("list the objects of {run}");
+        let chunks = Bucket::Output.chunks("");
+        let stream = self.stream_of(Bucket::Output).await?;
+        let found = stream.info_with_subjects(format!("{chunks}{run}.>")).await.during(what())?;
+        let subjects: Vec<(String, usize)> = found.try_collect().await.during(what())?;
+        let nuid =
+            |(subject, _): &(String, usize)| subject.strip_prefix(&chunks).map(str::to_owned);
+        Ok(subjects.iter().filter_map(nuid).collect())
+    }
+
+    /// Deletes messages of the control stream.
+    pub(crate) async fn purge(&self, subject: impl Into<String>) -> Result<(), BusError> {
+        self.control.purge().filter(subject).await.during("free tasks and facts")?;
+        Ok(())
     }
 }

@@ -187,6 +187,15 @@ pub struct Job {
     /// What the last stages of the graph gave, by stage; once done.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub results: BTreeMap<String, Value>,
+    /// What people find in the bucket `output`; written before they can: with `results`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub names: BTreeMap<String, ObjectRef>,
+    /// Deliveries of tasks, as `<stage>/<key>`, that were no attempts: given back unharmed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub excused: BTreeMap<String, u32>,
+    /// True if it failed by circumstances: its input stays, to be run again from.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keeps_input: bool,
     /// True once everything that only served the run has been deleted.
     #[serde(default)]
     pub freed: bool,
@@ -196,6 +205,12 @@ impl Job {
     /// The name of the current run.
     pub fn run_id(&self) -> RunId {
         RunId { job: self.hash.clone(), number: self.run }
+    }
+
+    /// Which attempt at a task its `delivery`-th delivery is.
+    pub(crate) fn attempt(&self, task: &TaskMessage, delivery: u32) -> u32 {
+        let excused = self.excused.get(&task.place()).copied().unwrap_or(0);
+        delivery.saturating_sub(excused).max(1)
     }
 }
 
@@ -244,6 +259,13 @@ pub struct TaskMessage {
     pub of: usize,
 }
 
+impl TaskMessage {
+    /// Which task of its run it is.
+    pub(crate) fn place(&self) -> String {
+        format!("{}/{}", self.stage, self.key)
+    }
+}
+
 /// The key of the only task of a stage without `each`.
 pub(crate) const ONLY: &str = "0";
 
@@ -263,6 +285,9 @@ pub struct Fact {
     /// The objects that the task stored, by the names it gave them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub objects: BTreeMap<String, ObjectRef>,
+    /// The names under which people are to find objects in the bucket `output`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub names: BTreeMap<String, ObjectRef>,
     /// Which attempt it was.
     pub attempt: u32,
     /// When that attempt began.

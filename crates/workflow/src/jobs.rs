@@ -1,13 +1,13 @@
 //! The job records: read, and changed by compare-and-set.
 
-use async_nats::jetstream::kv::{Operation, UpdateErrorKind};
+use async_nats::jetstream::kv::Operation;
 use async_nats::jetstream::{ErrorCode, kv};
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 
 use crate::bus::{Bus, BusError, During, from_json, to_json};
 use crate::graph::Graph;
-use crate::job::{Job, JobId, RunId};
+use crate::job::{Job, JobId, RunId, TaskMessage};
 
 /// How often a change is tried again that another writer got ahead of.
 const CHANGE_ATTEMPTS: u32 = 30;
@@ -22,6 +22,12 @@ impl Bus {
     /// The record of a job.
     pub async fn job(&self, id: &JobId) -> Result<Option<Job>, BusError> {
         Ok(self.entry(id).await?.map(|entry| entry.job))
+    }
+
+    /// The job of a run that is neither ended nor replaced by a later one.
+    pub(crate) async fn live_job(&self, run: &RunId) -> Result<Option<Job>, BusError> {
+        let job = self.job(&run.job).await?;
+        Ok(job.filter(|job| job.run == run.number && !job.state.is_final()))
     }
 
     /// The names of all jobs that there are records of, in no order.
@@ -97,9 +103,32 @@ impl Bus {
         self.change_job(&run.job, |job| is_live(job) && change(job)).await
     }
 
-    /// Deletes the record of a job.
-    pub(crate) async fn forget_job(&self, id: &JobId) -> Result<(), BusError> {
-        self.jobs.purge(id.to_string()).await.during(format!("forget the job {id}"))
+    /// Deletes the record of a run that has ended, unless a later run has taken its place.
+    pub(crate) async fn forget_run(&self, run: &RunId) -> Result<(), BusError> {
+        let what = || format!("forget the run {run}");
+        for _ in 0..CHANGE_ATTEMPTS {
+            let Some(Entry { job, revision }) = self.entry(&run.job).await? else { return Ok(()) };
+            if job.run != run.number || !job.state.is_final() {
+                return Ok(());
+            }
+            let key = run.job.to_string();
+            match self.jobs.purge_expect_revision(key, Some(revision)).await {
+                Ok(()) => return Ok(()),
+                Err(error) if is_conflict(&error) => {}
+                Err(error) => return Err(BusError::new(what(), error)),
+            }
+        }
+        Err(BusError::new(what(), "others change it all the time"))
+    }
+
+    /// Notes that a delivery of a task was no attempt at it.
+    pub(crate) async fn excuse(&self, task: &TaskMessage) -> Result<(), BusError> {
+        self.change_run(&task.run, |job| {
+            *job.excused.entry(task.place()).or_default() += 1;
+            true
+        })
+        .await?;
+        Ok(())
     }
 
     /// Stores a workflow where every worker finds it by its digest.
@@ -123,14 +152,15 @@ impl Bus {
 }
 
 /// True if another writer was ahead: 10071, or 10164 on a replicated bucket.
-fn is_conflict(error: &kv::UpdateError) -> bool {
-    if error.kind() == UpdateErrorKind::WrongLastRevision {
-        return true;
-    }
-    let mut source = std::error::Error::source(error);
+pub(crate) fn is_conflict(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut source = Some(error);
     while let Some(cause) = source {
         if let Some(error) = cause.downcast_ref::<async_nats::jetstream::Error>() {
-            return error.error_code() == ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT;
+            return matches!(
+                error.error_code(),
+                ErrorCode::STREAM_WRONG_LAST_SEQUENCE
+                    | ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT
+            );
         }
         source = cause.source();
     }

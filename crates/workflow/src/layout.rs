@@ -22,8 +22,9 @@ const CONTROL_AGE: Duration = Duration::from_secs(72 * 60 * 60);
 pub(crate) const ACK_WAIT: Duration = Duration::from_secs(30);
 /// Two renewals may be lost before the lease is.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(10);
-/// Deliveries past a stage's `attempts`: those that a worker needs to declare a task dead.
-const SPARE_DELIVERIES: u32 = 3;
+/// Deliveries past a stage's `attempts`: one that a worker needs to declare a task dead, and those
+/// that were no attempts, such as before a rolling update. The server gives up after them.
+const SPARE_DELIVERIES: u32 = 20;
 /// Every waiting worker holds one pull request.
 const MAX_WAITING: i64 = 2048;
 /// Tasks of one stage in the hands of workers; far above any fleet, so that it starves no pod.
@@ -83,6 +84,9 @@ async fn make_streams(js: &Context, replicas: usize) -> Result<(), BusError> {
         subjects: names::DEAD_SUBJECTS.map(str::to_owned).to_vec(),
         max_age: 7 * DAY,
         max_bytes: 256 << 20,
+        // The oldest make room: a full house of the dead must not stop the living.
+        discard: DiscardPolicy::Old,
+        allow_rollup: true,
         num_replicas: replicas,
         allow_direct: true,
         ..Default::default()

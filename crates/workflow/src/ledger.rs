@@ -7,7 +7,7 @@ use async_nats::jetstream::response::Response;
 use futures::{StreamExt, TryStreamExt};
 use serde::Deserialize;
 
-use crate::bus::{Bus, BusError, During, Once, from_json};
+use crate::bus::{Bus, BusError, During, Fence, Once, from_json};
 use crate::job::{Fact, RunId};
 use crate::names;
 
@@ -22,9 +22,15 @@ struct Counted {
 const READS: usize = 16;
 
 impl Bus {
-    /// Writes down what a task produced, unless another attempt at it has done so already.
-    pub(crate) async fn record(&self, run: &RunId, fact: &Fact) -> Result<Once, BusError> {
-        self.publish_once(names::fact(run, &fact.stage, &fact.key), fact).await
+    /// Writes down what a task produced, unless another attempt at it has done so already, or the
+    /// task itself is gone: an ended run's tasks are deleted first, and nothing late gets in.
+    pub(crate) async fn record(
+        &self,
+        run: &RunId,
+        fact: &Fact,
+        task: &Fence,
+    ) -> Result<Once, BusError> {
+        self.publish_behind(task, names::fact(run, &fact.stage, &fact.key), fact).await
     }
 
     /// What one task produced, if it has.

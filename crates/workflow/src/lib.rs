@@ -17,10 +17,13 @@
 //! | `submit.rs` | how a job begins, and how it is cancelled |
 //! | `stage.rs` | what a stage sees |
 //! | `worker.rs` | how a task is done and handed over: the only file that acknowledges |
+//! | `worker/pull.rs` | where it gets its tasks |
 //! | `worker/attempt.rs` | one attempt at it: the stage at work, its lease, the clock |
 //! | `ledger.rs`, `advance.rs` | facts, and what follows from them |
 //! | `object.rs` | large things, stored and verified |
+//! | `object/name.rs` | the names by which people find what a job has made |
 //! | `free.rs`, `reconcile.rs`, `dead.rs` | ends: clean, crashed, given up |
+//! | `backlog.rs` | what the stages have before them |
 //! | `event.rs` | what is told meanwhile |
 //!
 //! A stage is a type with a `run` and a `main` of three lines:
@@ -47,6 +50,7 @@
 //! ```
 
 mod advance;
+mod backlog;
 mod bus;
 mod config;
 mod dead;
@@ -67,14 +71,15 @@ mod worker;
 
 pub mod layout;
 
+pub use backlog::Backlog;
 pub use bus::{Bus, BusError};
 pub use config::{Config, ConfigError};
-pub use dead::DeadLetter;
+pub use dead::{DeadLetter, LetterFilter, Redriven};
 pub use event::{LiveProgress, PROGRESS, STATE, TaskProgress};
 pub use graph::{Graph, GraphError, GraphErrors, StageProgress, StageSpec};
 pub use job::{Fact, Input, Job, JobError, JobId, JobState, RunId, StageTimes, TaskMessage};
 pub use object::{Bucket, ObjectError, ObjectReader, ObjectRef, ObjectWriter};
-pub use reconcile::reconcile;
+pub use reconcile::{Rounds, reconcile};
 pub use serve::{log_to_stderr, serve};
 pub use shutdown::on_signal;
 pub use stage::{Failure, Output, Reader, Reporter, Stage, Task, Writer};

@@ -16,10 +16,15 @@ pub(crate) const STREAM_SUBJECTS: [&str; 2] = ["stemflow.task.>", "stemflow.fact
 
 /// Every subject of the stream of the dead.
 pub(crate) const DEAD_SUBJECTS: [&str; 3] = [
-    "stemflow.dead.>",
+    LETTERS,
     "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.STEMFLOW.>",
     "$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.STEMFLOW.>",
 ];
+
+/// All dead tasks.
+pub(crate) const LETTERS: &str = "stemflow.dead.>";
+/// All that the server tells about tasks that it will not deliver again.
+pub(crate) const ADVISORIES: &str = "$JS.EVENT.ADVISORY.CONSUMER.>";
 
 /// The lane of every task for now; the subject keeps a place for others, so that a second lane
 /// needs no change to what is stored.
@@ -34,6 +39,14 @@ pub(crate) fn is_token(name: &str) -> bool {
 /// Where a task stands. It can be published there once.
 pub(crate) fn task(stage: &str, run: &RunId, key: &str) -> String {
     format!("stemflow.task.{stage}.{LANE}.{run}.{key}")
+}
+
+/// The run, the stage and the key of a task's subject.
+pub(crate) fn run_stage_and_key(task: &str) -> Option<(RunId, &str, &str)> {
+    let mut tokens = task.strip_prefix("stemflow.task.")?.split('.');
+    let (stage, _lane) = (tokens.next()?, tokens.next()?);
+    let (run, key) = (tokens.next()?.parse().ok()?, tokens.next()?);
+    tokens.next().is_none().then_some((run, stage, key))
 }
 
 /// All tasks of one stage: what its consumer takes.
@@ -73,6 +86,11 @@ pub(crate) fn dead(stage: &str, run: &RunId, key: &str) -> String {
     format!("stemflow.dead.{stage}.{run}.{key}")
 }
 
+/// All dead tasks of one run.
+pub(crate) fn dead_of_run(run: &RunId) -> String {
+    format!("stemflow.dead.*.{run}.>")
+}
+
 /// What is told about a job while it happens; not stored.
 pub(crate) fn event(job: &JobId, kind: &str) -> String {
     format!("stemflow.event.{job}.{kind}")
@@ -91,6 +109,16 @@ mod tests {
         assert_eq!(stage_and_key(&fact(&run, "separate", "007")), Some(("separate", "007")));
         assert_eq!(stage_and_key("stemflow.fact.x.y"), None);
         assert_eq!(stage_and_key("stemflow.fact.x.y.z.more"), None);
+    }
+
+    #[test]
+    fn a_task_is_found_again_by_its_subject() {
+        let run = RunId::first(JobId::of("song"));
+        let subject = task("separate", &run, "007");
+        assert_eq!(run_stage_and_key(&subject), Some((run, "separate", "007")));
+        for subject in ["stemflow.task.a.b.c.d", "stemflow.fact.a.b.c.d", "stemflow.task.a"] {
+            assert_eq!(run_stage_and_key(subject), None);
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! bytes and the right digest, or with an error.
 
 mod get;
+mod name;
 mod put;
 
 use async_nats::jetstream::message::PublishMessage;
@@ -50,12 +51,12 @@ impl Bucket {
         format!("OBJ_{}", self.name())
     }
 
-    fn chunks(self, nuid: &str) -> String {
+    pub(crate) fn chunks(self, nuid: &str) -> String {
         format!("$O.{}.C.{nuid}", self.name())
     }
 
     fn meta(self, name: &str) -> String {
-        format!("$O.{}.M.{}", self.name(), BASE64_URL_SAFE.encode(name))
+        meta_subject(self.name(), name)
     }
 }
 
@@ -103,7 +104,7 @@ pub enum ObjectError {
 }
 
 /// The message that describes an object (ADR-20 `ObjectInfo`).
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct Meta {
     name: String,
     bucket: String,
@@ -119,7 +120,24 @@ struct Meta {
     options: Options,
 }
 
-#[derive(Default, Serialize, Deserialize)]
+impl Meta {
+    /// Describes `object` under that name.
+    fn of(object: &ObjectRef, name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            bucket: object.bucket.name().to_owned(),
+            nuid: object.nuid.clone(),
+            size: object.size,
+            chunks: object.chunks,
+            digest: object.digest.clone(),
+            mtime: Some(Timestamp::now()),
+            deleted: false,
+            options: Options { link: None, max_chunk_size: Some(put::CHUNK) },
+        }
+    }
+}
+
+#[derive(Clone, Default, Serialize, Deserialize)]
 struct Options {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     link: Option<Link>,
@@ -127,7 +145,7 @@ struct Options {
     max_chunk_size: Option<usize>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct Link {
     bucket: String,
     name: String,
@@ -151,46 +169,38 @@ impl Bus {
         Ok(reference(target, meta))
     }
 
-    async fn meta(&self, bucket: Bucket, name: &str) -> Result<Option<Meta>, ObjectError> {
+    async fn meta(&self, bucket: Bucket, name: &str) -> Result<Option<Meta>, BusError> {
+        Ok(self.meta_entry(bucket, name).await?.0)
+    }
+
+    /// What a name stands for, and the sequence of the message that says so; 0 for none.
+    async fn meta_entry(
+        &self,
+        bucket: Bucket,
+        name: &str,
+    ) -> Result<(Option<Meta>, u64), BusError> {
         use async_nats::jetstream::stream::LastRawMessageErrorKind::NoMessageFound;
         let stream = self.stream_of(bucket).await?;
         let message = match stream.get_last_raw_message_by_subject(&bucket.meta(name)).await {
             Ok(message) => message,
-            Err(error) if error.kind() == NoMessageFound => return Ok(None),
-            Err(error) => return Err(BusError::new(format!("look up {name}"), error).into()),
+            Err(error) if error.kind() == NoMessageFound => return Ok((None, 0)),
+            Err(error) => return Err(BusError::new(format!("look up {name}"), error)),
         };
         let meta: Meta = from_json("an object's description", &message.payload)?;
-        Ok(Some(meta).filter(|meta| !meta.deleted))
+        Ok((Some(meta).filter(|meta| !meta.deleted), message.sequence))
     }
 
-    /// Gives an object a second name, in the same bucket or another. Repeatable.
-    pub async fn link(
-        &self,
-        bucket: Bucket,
-        name: &str,
-        target: &ObjectRef,
-    ) -> Result<(), BusError> {
-        let link = Link { bucket: target.bucket.name().to_owned(), name: target.name.clone() };
-        let meta = Meta {
-            name: name.to_owned(),
-            bucket: bucket.name().to_owned(),
-            nuid: self.unique(),
-            size: 0,
-            chunks: 0,
-            digest: String::new(),
-            mtime: Some(Timestamp::now()),
-            deleted: false,
-            options: Options { link: Some(link), max_chunk_size: None },
-        };
-        self.publish_meta(bucket, &meta).await
-    }
-
-    async fn publish_meta(&self, bucket: Bucket, meta: &Meta) -> Result<(), BusError> {
-        let message = PublishMessage::build()
+    /// Describes an object, in the place of what `expected` was the sequence of, if that is said.
+    async fn publish_meta(&self, meta: &Meta, expected: Option<u64>) -> Result<(), BusError> {
+        let what = || format!("describe the object {}", meta.name);
+        let mut message = PublishMessage::build()
             .payload(to_json(meta)?)
             .header(async_nats::header::NATS_ROLLUP, "sub");
-        let what = || format!("describe the object {}", meta.name);
-        let stored = self.js.send_publish(bucket.meta(&meta.name), message).await.during(what())?;
+        if let Some(sequence) = expected {
+            message = message.expected_last_subject_sequence(sequence);
+        }
+        let subject = meta_subject(&meta.bucket, &meta.name);
+        let stored = self.js.send_publish(subject, message).await.during(what())?;
         stored.await.during(what())?;
         Ok(())
     }
@@ -201,8 +211,8 @@ impl Bus {
         self.purge_chunks(object.bucket, &object.nuid).await
     }
 
-    /// Deletes a name, link or object, but no chunks.
-    pub async fn forget_name(&self, bucket: Bucket, name: &str) -> Result<(), BusError> {
+    /// Deletes a name, whatever it leads to, but no chunks.
+    async fn forget_name(&self, bucket: Bucket, name: &str) -> Result<(), BusError> {
         let stream = self.stream_of(bucket).await?;
         stream.purge().filter(bucket.meta(name)).await.during(format!("delete {name}"))?;
         Ok(())
@@ -215,13 +225,17 @@ impl Bus {
         Ok(())
     }
 
-    async fn stream_of(
+    pub(crate) async fn stream_of(
         &self,
         bucket: Bucket,
     ) -> Result<async_nats::jetstream::stream::Stream<()>, BusError> {
         let stream = self.js.get_stream_no_info(bucket.stream()).await;
         stream.during(format!("open the bucket `{}`", bucket.name()))
     }
+}
+
+fn meta_subject(bucket: &str, name: &str) -> String {
+    format!("$O.{bucket}.M.{}", BASE64_URL_SAFE.encode(name))
 }
 
 fn reference(bucket: Bucket, meta: Meta) -> ObjectRef {

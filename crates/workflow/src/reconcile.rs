@@ -3,53 +3,148 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use async_nats::jetstream::stream::RawMessageErrorKind;
+use jiff::Timestamp;
+use serde::Deserialize;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::bus::{Bus, BusError};
-use crate::job::Job;
+use crate::bus::{Bus, BusError, During, from_json};
+use crate::dead::DeadLetter;
+use crate::graph::Graph;
+use crate::job::{Job, TaskMessage};
+use crate::names;
 
-const EVERY: Duration = Duration::from_secs(30);
-/// A job that has not moved for this long is looked at.
-const STILL: SignedDuration = SignedDuration::from_secs(60);
+/// How often a reconciler makes its rounds, and whom it visits.
+#[derive(Clone, Copy, Debug)]
+pub struct Rounds {
+    /// From the end of one round to the next.
+    pub every: Duration,
+    /// A job that has not moved for this long is looked at.
+    pub still: Duration,
+}
+
+impl Default for Rounds {
+    fn default() -> Self {
+        Self { every: Duration::from_secs(30), still: Duration::from_secs(60) }
+    }
+}
 
 /// Looks after all jobs until `shutdown`.
-pub async fn reconcile(bus: Bus, shutdown: CancellationToken) {
-    let mut tick = interval(EVERY);
+pub async fn reconcile(bus: Bus, rounds: Rounds, shutdown: CancellationToken) {
+    let mut tick = interval(rounds.every);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
             _ = tick.tick() => {}
         }
-        if let Err(error) = pass(&bus).await {
+        if let Err(error) = round(&bus, rounds.still).await {
             tracing::warn!(%error, "could not look after all jobs");
         }
     }
 }
 
-async fn pass(bus: &Bus) -> Result<(), BusError> {
+async fn round(bus: &Bus, still: Duration) -> Result<(), BusError> {
+    bus.heed_advisories().await?;
     let now = Timestamp::now();
     for job in bus.all_jobs().await? {
-        if now.duration_since(job.updated) >= STILL {
-            bus.look_after(&job).await?;
+        if now.duration_since(job.updated).unsigned_abs() < still {
+            continue;
+        }
+        // One job that cannot be looked after must not stand before all others.
+        if let Err(error) = bus.look_after(&job).await {
+            tracing::warn!(job = %job.hash, %error, "could not look after a job");
         }
     }
     Ok(())
 }
 
+/// What the server tells when it will not deliver a message again.
+#[derive(Deserialize)]
+struct Advisory {
+    stream_seq: u64,
+}
+
 impl Bus {
     /// Does what is due for a job, whoever should have done it: frees it if it has ended, releases
-    /// what can be released if it has not.
+    /// what can be released if it has not, and fails it if nothing can come of it any more.
     pub async fn look_after(&self, job: &Job) -> Result<(), BusError> {
         if job.state.is_final() {
             return self.free(job).await;
         }
         let graph = self.graph(&job.workflow).await?;
-        let moved = self.advance(&job.run_id(), &graph).await?;
-        match moved {
-            Some(job) if job.state.is_final() => self.free(&job).await,
+        match self.advance(&job.run_id(), &graph).await? {
+            Some(now) if now.run != job.run => Ok(()),
+            Some(now) if now.state.is_final() => self.free(&now).await,
+            Some(now) => self.fail_if_undelivered(&now, &graph).await,
+            None => Ok(()),
+        }
+    }
+
+    /// A task that is not recorded, while its stage has nothing waiting and nothing in hand, will
+    /// never be done: the server has given up on it, and its advisory was lost.
+    async fn fail_if_undelivered(&self, job: &Job, graph: &Graph) -> Result<(), BusError> {
+        let run = job.run_id();
+        for stage in graph.stages() {
+            let Some(times) = job.stages.get(&stage.name) else { continue };
+            // First the backlog, then the facts: a task that ends in between is found recorded.
+            if times.finished.is_some() || !self.backlog(&stage.name).await?.is_empty() {
+                continue;
+            }
+            let Ok(keys) = self.keys(&run, graph, stage).await? else { continue };
+            let mut recorded = self.recorded_of_run(&run).await?;
+            let recorded = recorded.remove(&stage.name).unwrap_or_default();
+            let Some(key) = keys.into_iter().find(|key| !recorded.contains(key)) else { continue };
+            let task = TaskMessage { run, stage: stage.name.clone(), key, of: times.tasks };
+            return self.give_up(&task).await;
+        }
+        Ok(())
+    }
+
+    /// Fails the jobs whose tasks the server tells that it has given up on. What is heeded is
+    /// deleted: what remains of it is the dead letter.
+    pub(crate) async fn heed_advisories(&self) -> Result<(), BusError> {
+        let mut after = 0;
+        while let Some(message) = self.next_of_the_dead(names::ADVISORIES, after).await? {
+            after = message.sequence;
+            if let Ok(Advisory { stream_seq }) = from_json("an advisory", &message.payload) {
+                self.heed(stream_seq).await?;
+            }
+            let deleted = self.dead().await?.delete_message(after).await;
+            if let Err(error) = deleted {
+                // Another replica may have been quicker.
+                tracing::debug!(%error, "an advisory was not deleted");
+            }
+        }
+        Ok(())
+    }
+
+    async fn heed(&self, sequence: u64) -> Result<(), BusError> {
+        let message = match self.control.get_raw_message(sequence).await {
+            Ok(message) => message,
+            // The run has been freed since.
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => return Ok(()),
+            Err(error) => return Err(error).during(format!("read the message {sequence}")),
+        };
+        let Some((run, stage, key)) = names::run_stage_and_key(&message.subject) else {
+            return Ok(());
+        };
+        let Some(job) = self.live_job(&run).await? else { return Ok(()) };
+        if self.fact(&run, stage, key).await?.is_some() {
+            return Ok(());
+        }
+        // By its subject: the message itself may be what no worker could read.
+        let of = job.stages.get(stage).map_or(1, |times| times.tasks);
+        let task = TaskMessage { run, stage: stage.to_owned(), key: key.to_owned(), of };
+        self.give_up(&task).await
+    }
+
+    async fn give_up(&self, task: &TaskMessage) -> Result<(), BusError> {
+        match self.bury(&DeadLetter::undelivered(task)).await? {
+            Some(job) if job.run == task.run.number && job.state.is_final() => {
+                self.free(&job).await
+            }
             _ => Ok(()),
         }
     }

@@ -137,6 +137,7 @@ pub struct Task {
     pub(crate) stop: CancellationToken,
     pub(crate) progress: Arc<watch::Sender<f64>>,
     pub(crate) objects: Arc<Mutex<BTreeMap<String, ObjectRef>>>,
+    pub(crate) names: Mutex<BTreeMap<String, ObjectRef>>,
     pub(crate) runtime: Handle,
 }
 
@@ -225,9 +226,18 @@ impl Task {
         }
     }
 
-    /// Gives an object a name that people know. Repeatable.
+    /// Says by which name people are to find an object of the bucket `output`. It has that name
+    /// once the job is done; what has none is not kept. For a workflow's last stages.
+    ///
+    /// # Errors
+    /// Permanent if either bucket is another: the others are emptied when the job has ended.
     pub fn link(&self, bucket: Bucket, name: &str, target: &ObjectRef) -> Result<(), Failure> {
-        Ok(self.runtime.block_on(self.bus.link(bucket, name, target))?)
+        if (bucket, target.bucket) != (Bucket::Output, Bucket::Output) {
+            let message = format!("`{name}` cannot be kept: only the bucket `output` is");
+            return Err(Failure::permanent("bad-name", message));
+        }
+        lock(&self.names).insert(name.to_owned(), target.clone());
+        Ok(())
     }
 
     /// Tells how far the task has come, 0 to 1.
@@ -255,6 +265,7 @@ impl Task {
             data: output.data,
             lists: output.lists,
             objects,
+            names: self.names.into_inner().unwrap_or_else(PoisonError::into_inner),
             attempt: self.attempt,
             started: self.started,
             finished: Timestamp::now(),

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::bus::{Bus, BusError};
 use crate::graph::Graph;
-use crate::job::{Input, Job, JobId, JobState};
+use crate::job::{Input, Job, JobId, JobState, RunId};
 
 /// A job that someone wants done.
 #[derive(Clone, Debug)]
@@ -58,18 +58,26 @@ impl Bus {
             JobState::Done => !is_whole(job),
             _ => false,
         };
+        let mut before = None;
         let changed = self
             .change_job(&submission.id, |job| {
                 if !again(job) {
                     return false;
                 }
+                before = Some(job.clone());
                 *job = new_run(&submission, graph, job.run + 1);
                 true
             })
             .await?;
+        // The answer to the first write was lost, and the caller has come again.
+        let is_ours = |job: &Job| submission.input.owned && job.input == submission.input;
         match changed {
-            Some((job, true)) => self.begin(job, graph).await,
+            Some((job, true)) => {
+                self.replace_input(before, &job).await;
+                self.begin(job, graph).await
+            }
             Some((job, false)) if job.state == JobState::Done => Ok(Submitted::Done(job)),
+            Some((job, false)) if is_ours(&job) => self.begin(job, graph).await,
             Some((job, false)) => {
                 // Whoever wrote it may have died before the first task was out.
                 if job.state == JobState::Queued {
@@ -83,7 +91,18 @@ impl Bus {
         }
     }
 
-    async fn begin(&self, job: Job, graph: &Graph) -> Result<Submitted, BusError> {
+    /// Deletes the input that a failed run has kept, now that the next one has its own.
+    async fn replace_input(&self, before: Option<Job>, now: &Job) {
+        let Some(Input { object, owned: true }) = before.map(|job| job.input) else { return };
+        if object.nuid == now.input.object.nuid {
+            return;
+        }
+        if let Err(error) = self.delete(&object).await {
+            tracing::warn!(job = %now.hash, %error, "the input of an earlier run was not deleted");
+        }
+    }
+
+    pub(crate) async fn begin(&self, job: Job, graph: &Graph) -> Result<Submitted, BusError> {
         self.tell_state(&job).await;
         // The job is written down: from here on the reconciler would see it through.
         match self.advance(&job.run_id(), graph).await {
@@ -95,12 +114,12 @@ impl Bus {
         }
     }
 
-    /// Stops a job that has not ended. Its running tasks notice within moments. Returns the job as
-    /// it then stands; `None` if there is none of that name.
-    pub async fn cancel(&self, id: &JobId) -> Result<Option<Job>, BusError> {
+    /// Stops a run that has not ended. Its running tasks notice within moments. Returns the job as
+    /// it then stands, which may be in a later run; `None` if there is none of that name.
+    pub async fn cancel(&self, run: &RunId) -> Result<Option<Job>, BusError> {
         let changed = self
-            .change_job(id, |job| {
-                if job.state.is_final() {
+            .change_job(&run.job, |job| {
+                if job.run != run.number || job.state.is_final() {
                     return false;
                 }
                 job.state = JobState::Cancelled;
@@ -109,7 +128,7 @@ impl Bus {
             })
             .await?;
         let Some(job) = self.told(changed).await? else { return Ok(None) };
-        if job.state.is_final() && !job.freed {
+        if job.run == run.number && job.state.is_final() {
             self.free(&job).await?;
         }
         Ok(Some(job))
@@ -126,30 +145,60 @@ impl Bus {
         Ok(changed.map(|(job, _)| job))
     }
 
-    /// Deletes all there is of a job, running or not.
-    pub async fn remove(&self, id: &JobId) -> Result<Option<Job>, BusError> {
-        let Some(job) = self.cancel(id).await? else { return Ok(None) };
-        self.free_output(&job).await?;
-        self.forget_job(id).await?;
+    /// Deletes all there is of a run, ended or not, and the job's record with it; a later run of the
+    /// same job and all that is its own stay. `None` if there is no such job.
+    pub async fn remove(&self, run: &RunId) -> Result<Option<Job>, BusError> {
+        // Not done any more before the first of its results goes: who sends the job again from
+        // here on gets a new run, and should this be cut short, the reconciler frees the rest.
+        let changed = self
+            .change_job(&run.job, |job| {
+                let is_meant = job.run == run.number;
+                if is_meant {
+                    job.state = JobState::Cancelled;
+                    job.finished.get_or_insert_with(Timestamp::now);
+                    (job.keeps_input, job.freed) = (false, false);
+                }
+                is_meant
+            })
+            .await?;
+        let Some(job) = self.told(changed).await? else { return Ok(None) };
+        if job.run == run.number {
+            self.free(&job).await?;
+            self.forget_run(run).await?;
+        }
         Ok(Some(job))
     }
 }
 
 fn new_run(submission: &Submission, graph: &Graph, run: u32) -> Job {
+    let Submission { id, spec, input } = submission.clone();
+    queued(RunId { job: id, number: run }, graph.digest().to_owned(), spec, input)
+}
+
+/// The next run of a job that has failed, from the same input.
+pub(crate) fn next_run(job: &Job) -> Job {
+    let Job { hash, workflow, spec, input, .. } = job.clone();
+    queued(RunId { job: hash, number: job.run + 1 }, workflow, spec, input)
+}
+
+fn queued(run: RunId, workflow: String, spec: Value, input: Input) -> Job {
     let now = Timestamp::now();
     Job {
-        hash: submission.id.clone(),
-        run,
+        hash: run.job,
+        run: run.number,
         state: JobState::Queued,
-        workflow: graph.digest().to_owned(),
-        spec: submission.spec.clone(),
-        input: submission.input.clone(),
+        workflow,
+        spec,
+        input,
         submitted: now,
         updated: now,
         finished: None,
         stages: BTreeMap::new(),
         error: None,
         results: BTreeMap::new(),
+        names: BTreeMap::new(),
+        excused: BTreeMap::new(),
+        keeps_input: false,
         freed: false,
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! The order of the hand-over, which everything else relies on, stands here and nowhere else:
 //!
-//! 1. the objects are stored (by the stage, through [`Task`]),
-//! 2. the fact is written; the first writer wins,
+//! 1. the objects are stored (by the stage, through [`Task`](crate::Task)),
+//! 2. the fact is written; the first writer wins, and who comes after the run's end loses,
 //! 3. the facts of the stage are counted on the stream's leader,
 //! 4. if it was the last, the next stages are released, or the job is done,
 //! 5. the task is acknowledged, and the acknowledgement confirmed.
@@ -12,33 +12,33 @@
 //! repeated. This is the only file that acknowledges; `attempt.rs` renews the lease meanwhile.
 
 mod attempt;
+mod pull;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{Consumer, pull};
 use async_nats::jetstream::{AckKind, Message};
-use futures::StreamExt;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use self::attempt::Attempt;
-use crate::bus::{Bus, BusError, During, Once, from_json};
+use self::pull::{PullConsumer, open};
+use crate::bus::{Bus, BusError, During, Fence, Once, from_json};
 use crate::config::Config;
+use crate::dead::DeadLetter;
 use crate::event::TaskProgress;
-use crate::graph::Graph;
-use crate::job::{Job, JobError, RunId, TaskMessage};
-use crate::names;
+use crate::graph::{Graph, StageSpec};
+use crate::job::{Fact, Job, TaskMessage};
+use crate::layout::HEARTBEAT;
+use crate::object::ObjectRef;
 use crate::stage::{Failure, Stage, lock};
 
-/// How long one request for a task waits at the server, and so how long a worker may wait in vain
-/// after the server has lost it. Not with the library's heartbeats: its batch (0.51) goes to sleep
-/// on the first of them and leaves a task that comes later lying until the request expires.
-const PULL_EXPIRES: Duration = Duration::from_secs(10);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(300);
 const CONNECT_RETRY: Duration = Duration::from_secs(1);
+/// How long a worker goes on to hand over what it has done, while NATS does not take it.
+const HAND_OVER_LIMIT: Duration = Duration::from_secs(5 * 60);
 
 /// Works on tasks of `stage` until `shutdown`; then finishes what is in hand, for as long as
 /// `config.grace` allows, and returns.
@@ -72,38 +72,6 @@ pub async fn work(
     Ok(())
 }
 
-type PullConsumer = Consumer<pull::Config>;
-
-/// Connects, and waits for the consumer, which `stemflow init` or the gateway makes.
-async fn open(
-    stage: &str,
-    config: &Config,
-    shutdown: &CancellationToken,
-) -> Option<(Bus, PullConsumer)> {
-    let mut told = false;
-    loop {
-        let opened = tokio::select! {
-            () = shutdown.cancelled() => return None,
-            opened = try_open(stage, config) => opened,
-        };
-        match opened {
-            Ok(opened) => return Some(opened),
-            Err(error) if !told => {
-                tracing::warn!(stage, %error, "not set up yet, waiting: `stemflow init` or the gateway makes it");
-                told = true;
-            }
-            Err(error) => tracing::debug!(stage, %error, "still waiting"),
-        }
-        sleep(CONNECT_RETRY).await;
-    }
-}
-
-async fn try_open(stage: &str, config: &Config) -> Result<(Bus, PullConsumer), BusError> {
-    let bus = Bus::open(config).await?;
-    let consumer = bus.js.get_consumer_from_stream(stage, names::STREAM).await;
-    Ok((bus, consumer.during(format!("open the consumer `{stage}`"))?))
-}
-
 struct Worker<S> {
     bus: Bus,
     consumer: PullConsumer,
@@ -123,7 +91,7 @@ impl<S: Stage> Worker<S> {
                 pulled = self.pull() => pulled,
             };
             match pulled {
-                Ok(Some(message)) => self.handle(&message).await?,
+                Ok(Some(message)) => self.handle(message).await?,
                 Ok(None) => {}
                 Err(error) => {
                     tracing::debug!(%error, "no task could be asked for");
@@ -133,95 +101,111 @@ impl<S: Stage> Worker<S> {
         }
     }
 
-    async fn pull(&self) -> Result<Option<Message>, BusError> {
-        let what = || format!("ask for a task of `{}`", self.stage.name());
-        let request = self.consumer.batch().max_messages(1).expires(PULL_EXPIRES);
-        let mut messages = request.messages().await.during(what())?;
-        messages.next().await.transpose().during(what())
-    }
-
     /// Does one task, whatever comes of it. An error means that the process must end.
-    async fn handle(&self, message: &Message) -> Result<(), BusError> {
+    async fn handle(&self, message: Message) -> Result<(), BusError> {
         let task: TaskMessage = match from_json("a task", &message.payload) {
             Ok(task) => task,
             Err(error) => {
+                // The server tells of it, and the reconciler fails the job.
                 tracing::error!(subject = %message.subject, %error, "a task that cannot be read");
-                self.confirm(message, AckKind::Term).await;
+                self.confirm(&message, AckKind::Term).await;
                 return Ok(());
             }
         };
-        let attempt = message.info().map_or(1, |info| u32::try_from(info.delivered).unwrap_or(1));
-        match self.attempt_and_hand_over(message, &task, attempt).await {
+        let delivery = Delivery::of(message, task);
+        match self.work_on(&delivery).await {
             Ok(()) => Ok(()),
             Err(Trouble::Bus(error)) => {
-                tracing::warn!(run = %task.run, key = task.key, %error, "hand-over failed, will retry");
-                self.release_later(message, attempt).await;
+                let TaskMessage { run, stage, key, .. } = &delivery.task;
+                tracing::warn!(%run, stage, key, %error, "NATS did not do its part, will retry");
+                self.excuse(&delivery).await;
+                self.release_later(&delivery, 1).await;
                 Ok(())
             }
             Err(Trouble::Stuck(error)) => Err(error),
         }
     }
 
-    async fn attempt_and_hand_over(
-        &self,
-        message: &Message,
-        task: &TaskMessage,
-        attempt: u32,
-    ) -> Result<(), Trouble> {
-        let run = &task.run;
-        let Some(job) = self.live_job(run).await? else {
-            self.confirm(message, AckKind::Ack).await;
-            return Ok(());
+    async fn work_on(&self, delivery: &Delivery) -> Result<(), Trouble> {
+        let task = &delivery.task;
+        let Some(job) = self.bus.live_job(&task.run).await? else {
+            return Ok(self.leave(delivery).await?);
         };
         let graph = self.graph(&job.workflow).await?;
         let Some(spec) = graph.stage(&task.stage) else {
-            let reason = "the job's workflow has no such stage";
-            return Ok(self.bury(message, task, "no-stage", reason).await?);
+            let letter = DeadLetter::new(task, "no-stage", "the job's workflow has no such stage");
+            return Ok(self.bury(delivery, &letter).await?);
         };
         // An attempt before this one may have died between its fact and its acknowledgement.
-        let known = attempt > 1 && self.bus.fact(run, &task.stage, &task.key).await?.is_some();
+        let known = delivery.number > 1
+            && self.bus.fact(&task.run, &task.stage, &task.key).await?.is_some();
         if known {
-            return Ok(self.finish(message, task, &graph, true).await?);
+            return Ok(self.finish(delivery, &graph).await?);
         }
+        let attempt = job.attempt(task, delivery.number);
         if attempt > spec.attempts {
-            let reason =
-                format!("gave up after {} attempts: the worker was lost each time", spec.attempts);
-            return Ok(self.bury(message, task, "lost-worker", &reason).await?);
+            let letter = DeadLetter::lost_worker(task, spec.attempts);
+            return Ok(self.bury(delivery, &letter).await?);
         }
-        match self.attempt(message, task, job, spec, attempt).await? {
-            Attempt::Done(fact) => {
-                if self.bus.record(run, &fact).await? == Once::Existed {
-                    self.discard(fact.objects.into_values()).await;
+        let outcome = self.attempt(delivery, job, spec, attempt).await?;
+        let until = Instant::now() + HAND_OVER_LIMIT;
+        let mut pause = FIRST_RETRY;
+        // What has been done is not done again because a server was away for a while.
+        while let Err(error) = self.hand_over(delivery, &graph, spec, attempt, &outcome).await {
+            if self.shutdown.is_cancelled() || Instant::now() > until {
+                return Err(error.into());
+            }
+            tracing::warn!(run = %task.run, stage = task.stage, key = task.key, %error, "hand-over failed, trying on");
+            delivery.renew_lease().await;
+            sleep(pause).await;
+            pause = (2 * pause).min(HEARTBEAT);
+        }
+        Ok(())
+    }
+
+    async fn hand_over(
+        &self,
+        delivery: &Delivery,
+        graph: &Graph,
+        spec: &StageSpec,
+        attempt: u32,
+        outcome: &Attempt,
+    ) -> Result<(), BusError> {
+        let Delivery { message, task, .. } = delivery;
+        match outcome {
+            Attempt::Done(fact) => match self.bus.record(&task.run, fact, &delivery.fence()).await?
+            {
+                Once::Stored => self.finish(delivery, graph).await,
+                Once::Existed => {
+                    self.discard_loser(task, fact).await?;
+                    self.finish(delivery, graph).await
                 }
-                Ok(self.finish(message, task, &graph, attempt > 1).await?)
-            }
+                Once::Late => {
+                    for object in fact.objects.values() {
+                        self.discard(object).await;
+                    }
+                    self.leave(delivery).await
+                }
+            },
             Attempt::Failed(Failure::Permanent { code, message: reason }) => {
-                Ok(self.bury(message, task, &code, &reason).await?)
+                self.bury(delivery, &DeadLetter::new(task, code, reason).after(attempt)).await
             }
-            Attempt::Failed(Failure::Transient(reason)) if attempt == spec.attempts => {
-                let reason = format!("gave up after {attempt} attempts: {reason}");
-                Ok(self.bury(message, task, "gave-up", &reason).await?)
+            Attempt::Failed(Failure::Transient(reason)) if attempt >= spec.attempts => {
+                self.bury(delivery, &DeadLetter::gave_up(task, attempt, reason)).await
             }
             Attempt::Failed(Failure::Transient(reason)) => {
-                tracing::warn!(%run, stage = task.stage, key = task.key, attempt, reason, "task failed, will retry");
-                self.release_later(message, attempt).await;
+                let TaskMessage { run, stage, key, .. } = task;
+                tracing::warn!(%run, stage, key, attempt, reason, "task failed, will retry");
+                self.release_later(delivery, attempt).await;
                 Ok(())
             }
-            Attempt::Moot => {
-                self.confirm(message, AckKind::Ack).await;
-                Ok(())
-            }
+            Attempt::Moot => self.leave(delivery).await,
             Attempt::Interrupted => {
+                self.excuse(delivery).await;
                 self.confirm(message, AckKind::Nak(None)).await;
                 Ok(())
             }
         }
-    }
-
-    /// The job of a run that is still to be worked on.
-    async fn live_job(&self, run: &RunId) -> Result<Option<Job>, BusError> {
-        let job = self.bus.job(&run.job).await?;
-        Ok(job.filter(|job| job.run == run.number && !job.state.is_final()))
     }
 
     async fn graph(&self, digest: &str) -> Result<Arc<Graph>, BusError> {
@@ -237,46 +221,41 @@ impl<S: Stage> Worker<S> {
     }
 
     /// Steps 3 to 5 of the hand-over.
-    async fn finish(
-        &self,
-        message: &Message,
-        task: &TaskMessage,
-        graph: &Graph,
-        again: bool,
-    ) -> Result<(), BusError> {
-        let TaskMessage { run, stage, key, of } = task;
+    async fn finish(&self, delivery: &Delivery, graph: &Graph) -> Result<(), BusError> {
+        let TaskMessage { run, stage, key, of } = &delivery.task;
         let progress =
             TaskProgress { run: run.clone(), stage: stage.clone(), key: key.clone(), done: 1.0 };
         self.bus.tell_progress(&progress).await;
         let last = *of == 1 || self.bus.recorded_of(run, stage).await? >= *of;
         let job = if last { self.bus.advance(run, graph).await? } else { None };
-        self.confirm(message, AckKind::Ack).await;
-        if let Some(job) = job.filter(|job| job.state.is_final()) {
+        self.confirm(&delivery.message, AckKind::Ack).await;
+        if let Some(job) = job.filter(|job| job.run == run.number && job.state.is_final()) {
             self.free(&job).await;
         }
-        tracing::debug!(%run, stage, key, again, "task done");
+        tracing::debug!(%run, stage, key, delivery = delivery.number, "task done");
         Ok(())
     }
 
     /// The end of a task that will not be tried again: its job fails, and the task is laid where
     /// it can be looked at.
-    async fn bury(
-        &self,
-        message: &Message,
-        task: &TaskMessage,
-        code: &str,
-        reason: &str,
-    ) -> Result<(), BusError> {
-        tracing::error!(run = %task.run, stage = task.stage, key = task.key, code, reason, "task is dead");
-        self.bus.bury(task, code, reason).await?;
-        let error = JobError {
-            code: code.to_owned(),
-            message: reason.to_owned(),
-            stage: task.stage.clone(),
-        };
-        let job = self.bus.fail(&task.run, error).await?;
-        self.confirm(message, AckKind::Term).await;
-        if let Some(job) = job.filter(|job| job.run == task.run.number) {
+    async fn bury(&self, delivery: &Delivery, letter: &DeadLetter) -> Result<(), BusError> {
+        let job = self.bus.bury(letter).await?;
+        self.confirm(&delivery.message, AckKind::Term).await;
+        if let Some(job) = job.filter(|job| job.run == delivery.task.run.number) {
+            self.free(&job).await;
+        }
+        Ok(())
+    }
+
+    /// The end of a task whose run has ended. It may have been released after the others of the run
+    /// had been deleted.
+    async fn leave(&self, delivery: &Delivery) -> Result<(), BusError> {
+        self.confirm(&delivery.message, AckKind::Ack).await;
+        self.bus.purge(delivery.message.subject.as_str()).await?;
+        // Whoever had it before may have ended the run, and died before it was freed.
+        let run = &delivery.task.run;
+        let job = if delivery.number > 1 { self.bus.job(&run.job).await? } else { None };
+        if let Some(job) = job.filter(|job| job.run == run.number && job.state.is_final()) {
             self.free(&job).await;
         }
         Ok(())
@@ -289,19 +268,38 @@ impl<S: Stage> Worker<S> {
         }
     }
 
-    async fn discard(&self, objects: impl IntoIterator<Item = crate::ObjectRef>) {
-        for object in objects {
-            if let Err(error) = self.bus.delete(&object).await {
-                tracing::warn!(name = object.name, %error, "an object of no use was not deleted");
+    /// Deletes what another attempt was quicker to store. The fact may be ours all the same: of an
+    /// earlier try, the answer to which was lost.
+    async fn discard_loser(&self, task: &TaskMessage, fact: &Fact) -> Result<(), BusError> {
+        let winner = self.bus.fact(&task.run, &task.stage, &task.key).await?;
+        let kept = winner.map(|fact| fact.objects).unwrap_or_default();
+        for object in fact.objects.values() {
+            if !kept.values().any(|other| other == object) {
+                self.discard(object).await;
             }
+        }
+        Ok(())
+    }
+
+    /// What this does not manage goes with the run.
+    async fn discard(&self, object: &ObjectRef) {
+        if let Err(error) = self.bus.delete(object).await {
+            tracing::warn!(name = object.name, %error, "an object of no use was not deleted");
+        }
+    }
+
+    /// A delivery that was no attempt is not to count as one. If this cannot be noted, it counts.
+    async fn excuse(&self, delivery: &Delivery) {
+        if let Err(error) = self.bus.excuse(&delivery.task).await {
+            tracing::debug!(%error, "a delivery that was no attempt counts as one");
         }
     }
 
     /// Gives the task back, to be delivered again after a while that doubles each time.
-    async fn release_later(&self, message: &Message, attempt: u32) {
+    async fn release_later(&self, delivery: &Delivery, attempt: u32) {
         let delay = FIRST_RETRY * 2_u32.saturating_pow(attempt.saturating_sub(1));
         let delay = delay.min(LAST_RETRY);
-        if let Err(error) = message.ack_with(AckKind::Nak(Some(delay))).await {
+        if let Err(error) = delivery.message.ack_with(AckKind::Nak(Some(delay))).await {
             tracing::debug!(%error, "a task was not given back, its lease will run out");
         }
     }
@@ -316,7 +314,35 @@ impl<S: Stage> Worker<S> {
     }
 }
 
-/// Why a hand-over did not go through.
+/// A task, as it was handed to this worker.
+struct Delivery {
+    message: Message,
+    task: TaskMessage,
+    /// 1 for the first time that anyone has it.
+    number: u32,
+    sequence: u64,
+}
+
+impl Delivery {
+    fn of(message: Message, task: TaskMessage) -> Self {
+        let (number, sequence) =
+            message.info().map_or((1, 0), |info| (info.delivered, info.stream_sequence));
+        Self { message, task, number: u32::try_from(number).unwrap_or(1), sequence }
+    }
+
+    /// Stands for as long as the task has not been deleted with its run.
+    fn fence(&self) -> Fence {
+        Fence { subject: self.message.subject.to_string(), sequence: self.sequence }
+    }
+
+    async fn renew_lease(&self) {
+        if let Err(error) = self.message.ack_with(AckKind::Progress).await {
+            tracing::debug!(%error, "a lease was not renewed");
+        }
+    }
+}
+
+/// Why a task was not brought to an end.
 enum Trouble {
     /// It can be repeated.
     Bus(BusError),

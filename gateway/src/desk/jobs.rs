@@ -1,10 +1,9 @@
 //! All jobs, and the end of one.
 
-use separation::Manifest;
 use serde::Serialize;
-use workflow::{Bucket, Job, JobId, JobState};
+use workflow::{Job, JobId, JobState};
 
-use super::{Desk, manifest};
+use super::Desk;
 use crate::error::ApiError;
 
 /// The songs that are not separated yet.
@@ -46,9 +45,12 @@ impl Desk {
     /// Stops a job that has not ended.
     pub async fn cancel(&self, hash: &str) -> Result<Ended, ApiError> {
         let before = self.job(hash).await?;
-        let Some(job) = self.bus.cancel(&before.hash).await? else {
+        let Some(job) = self.bus.cancel(&before.run_id()).await? else {
             return Err(ApiError::NotFound("the job was removed just now".to_owned()));
         };
+        if job.run != before.run {
+            return Ok(Ended::new(job, "Job was sent again just now: cancel that one"));
+        }
         let is_ours = job.state == JobState::Cancelled && !before.state.is_final();
         let reason = if is_ours { "Job cancelled" } else { "Job has ended already" };
         Ok(Ended::new(job, reason))
@@ -60,18 +62,7 @@ impl Desk {
         if !job.state.is_final() {
             return self.cancel(hash).await;
         }
-        self.delete(&job).await?;
+        self.bus.remove(&job.run_id()).await?;
         Ok(Ended::new(job, "Job deleted"))
-    }
-
-    /// Deletes a job with all there is of it. The record goes last: it is the list of the rest.
-    pub(super) async fn delete(&self, job: &Job) -> Result<(), ApiError> {
-        for stem in manifest(job).into_iter().flat_map(|manifest| manifest.stems) {
-            let name = Manifest::output_name(&job.hash, &stem.file);
-            self.bus.forget_name(Bucket::Output, &name).await?;
-            self.bus.delete(&stem.object).await?;
-        }
-        self.bus.remove(&job.hash).await?;
-        Ok(())
     }
 }

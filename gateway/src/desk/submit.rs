@@ -73,8 +73,7 @@ impl Desk {
     /// a song that was stored for this job alone is deleted again.
     pub async fn submit(&self, song: &Song, spec: &Spec) -> Result<Receipt, ApiError> {
         let submitted = self.try_submit(song, spec).await;
-        let is_needed = matches!(submitted, Ok(Submitted::Begun(_)));
-        if song.owned && !is_needed {
+        if song.owned && self.is_needless(song, spec, submitted.as_ref().ok()).await {
             self.discard(&song.object).await;
         }
         let submitted = submitted?;
@@ -97,6 +96,16 @@ impl Desk {
         };
         let is_whole = |job: &workflow::Job| manifest(job).is_some_and(|result| result.is_whole());
         Ok(self.bus.submit(submission, &self.graph, is_whole).await?)
+    }
+
+    /// True if it is known that no job starts from `song`. After an error it may be that one does
+    /// and only the answer was lost: the job's record tells.
+    async fn is_needless(&self, song: &Song, spec: &Spec, told: Option<&Submitted>) -> bool {
+        let job = match told {
+            Some(submitted) => Ok(Some(submitted.job().clone())),
+            None => self.bus.job(&spec.job_id(&song.object.digest)).await,
+        };
+        job.is_ok_and(|job| job.is_none_or(|job| job.input.object != song.object))
     }
 
     /// What stays behind goes with the bucket's age.

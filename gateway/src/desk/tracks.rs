@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use separation::{Manifest, ManifestStem};
 use serde::Serialize;
 use serde_json::Value;
-use workflow::{Bucket, Job, JobId, JobState};
+use workflow::{Job, JobId, JobState};
 
 use super::{Desk, Status, manifest, name, parse_hash};
 use crate::error::{ApiError, NoTrack};
@@ -69,12 +69,12 @@ impl Desk {
         let Some(job) = job.filter(|_| marked) else {
             return Err(no_track("it was removed just now: send the song again to have it back"));
         };
-        let link = Manifest::output_name(&id, &found.file);
-        self.bus.forget_name(Bucket::Output, &link).await?;
+        let name = Manifest::output_name(&id, &found.file);
+        self.bus.take_names(&BTreeMap::from([(name, found.object.clone())])).await?;
         self.bus.delete(&found.object).await?;
         let none_left = manifest(&job).is_some_and(|now| now.stems.iter().all(|stem| stem.removed));
         if none_left {
-            self.delete(&job).await?;
+            self.bus.remove(&job.run_id()).await?;
         }
         Ok(Removed { hash: id, track: found.stem, reason: "Track removed" })
     }

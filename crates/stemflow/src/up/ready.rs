@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
-use async_nats::jetstream::{self, consumer::pull};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 use workflow::{Bus, Config};
@@ -13,7 +12,6 @@ use workflow::{Bus, Config};
 use super::console::Log;
 use super::plan::Plan;
 use crate::api::Gateway;
-use crate::init::STREAM;
 
 const ASK_EVERY: Duration = Duration::from_millis(100);
 const TELL_EVERY: Duration = Duration::from_secs(10);
@@ -40,10 +38,9 @@ pub(super) async fn stages(plan: &Plan, log: &Log) -> anyhow::Result<()> {
     let name = "stemflow up".to_owned();
     let config = Config { nats_url: plan.nats_url(), name, ..Config::from_env("stemflow")? };
     let bus = Bus::open(&config).await.context("failed to look at the stages")?;
-    let js = jetstream::new(bus.client().clone());
     let mut patience = Patience::new(log);
     for scale in &plan.scale {
-        while attentive(&js, &scale.stage).await < scale.processes {
+        while attentive(&bus, &scale.stage).await < scale.processes {
             patience.wait_for(&format!("the stage {}", scale.stage)).await;
         }
     }
@@ -52,15 +49,8 @@ pub(super) async fn stages(plan: &Plan, log: &Log) -> anyhow::Result<()> {
 
 /// How many tasks of a stage are asked for or worked on: one for each process, several where a
 /// process has several slots. No log is read for this, so it holds for a stage in any language.
-async fn attentive(js: &jetstream::Context, stage: &str) -> usize {
-    let consumer = js.get_consumer_from_stream::<pull::Config, _, _>(stage, STREAM).await;
-    match consumer {
-        Ok(consumer) => {
-            let info = consumer.cached_info();
-            info.num_waiting + info.num_ack_pending
-        }
-        Err(_) => 0,
-    }
+async fn attentive(bus: &Bus, stage: &str) -> usize {
+    bus.backlog(stage).await.map_or(0, |backlog| backlog.asked + backlog.in_hand)
 }
 
 /// Tells now and then what is waited for.

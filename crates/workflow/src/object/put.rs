@@ -6,22 +6,22 @@ use async_nats::jetstream::context::PublishAckFuture;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE;
 use bytes::BytesMut;
-use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 
-use super::{Bucket, Meta, ObjectRef, Options, reference};
+use super::{Bucket, Meta, ObjectRef};
 use crate::bus::{Bus, BusError, During};
 use crate::job::RunId;
 
 /// Bytes of one chunk: the server takes messages of up to 1 MiB.
-const CHUNK: usize = 512 * 1024;
+pub(super) const CHUNK: usize = 512 * 1024;
 /// Chunks of one put that may be unacknowledged.
 const WINDOW: usize = 8;
 
 impl Bus {
     /// Begins an object. `owner` is the run that it goes with, if any: all chunks of a run can be
-    /// freed at once.
+    /// freed at once. Such an object has no name of its own in the bucket, for a name could not be
+    /// found again once the attempt that gave it had died.
     pub fn put(&self, bucket: Bucket, name: String, owner: Option<&RunId>) -> ObjectWriter {
         let unique = self.unique();
         let nuid = owner.map_or(unique.clone(), |run| format!("{run}.{unique}"));
@@ -30,6 +30,7 @@ impl Bus {
             bucket,
             name,
             nuid,
+            is_named: owner.is_none(),
             buffer: BytesMut::with_capacity(CHUNK),
             in_flight: VecDeque::with_capacity(WINDOW),
             sha256: Sha256::new(),
@@ -48,6 +49,7 @@ pub struct ObjectWriter {
     bucket: Bucket,
     name: String,
     nuid: String,
+    is_named: bool,
     buffer: BytesMut,
     in_flight: VecDeque<PublishAckFuture>,
     sha256: Sha256,
@@ -98,7 +100,7 @@ impl ObjectWriter {
         Ok(())
     }
 
-    /// Stores the last bytes and gives the object its name.
+    /// Stores the last bytes, and gives the object its name if it belongs to no run.
     pub async fn finish(mut self) -> Result<ObjectRef, BusError> {
         if !self.buffer.is_empty() {
             self.send_chunk().await?;
@@ -107,20 +109,19 @@ impl ObjectWriter {
             self.confirm_oldest().await?;
         }
         let digest = BASE64_URL_SAFE.encode(self.sha256.finalize_reset());
-        let meta = Meta {
+        let object = ObjectRef {
+            bucket: self.bucket,
             name: self.name.clone(),
-            bucket: self.bucket.name().to_owned(),
             nuid: self.nuid.clone(),
             size: self.size,
             chunks: self.chunks,
             digest: format!("SHA-256={digest}"),
-            mtime: Some(Timestamp::now()),
-            deleted: false,
-            options: Options { link: None, max_chunk_size: Some(CHUNK) },
         };
-        self.bus.publish_meta(self.bucket, &meta).await?;
+        if self.is_named {
+            self.bus.publish_meta(&Meta::of(&object, &self.name), None).await?;
+        }
         self.finished = true;
-        Ok(reference(self.bucket, meta))
+        Ok(object)
     }
 }
 

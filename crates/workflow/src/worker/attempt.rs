@@ -1,10 +1,9 @@
 //! One attempt at a task: the stage at work on a thread of its own, and what is kept meanwhile: the
 //! lease, an ear for the end of the job, the clock.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use async_nats::jetstream::{AckKind, Message};
 use futures::StreamExt;
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -14,7 +13,7 @@ use tokio::time::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Trouble, Worker};
+use super::{Delivery, Trouble, Worker};
 use crate::bus::BusError;
 use crate::event::{self, TaskProgress};
 use crate::graph::StageSpec;
@@ -43,13 +42,12 @@ impl<S: Stage> Worker<S> {
     /// Lets the stage do the task, and keeps the lease, the listeners and the clock in the meantime.
     pub(super) async fn attempt(
         &self,
-        message: &Message,
-        task: &TaskMessage,
+        delivery: &Delivery,
         job: Job,
         spec: &StageSpec,
         attempt: u32,
     ) -> Result<Attempt, Trouble> {
-        let run = task.run.clone();
+        let task = &delivery.task;
         let stop = CancellationToken::new();
         let (progress, told) = watch::channel(0.0);
         let context = Task {
@@ -61,6 +59,7 @@ impl<S: Stage> Worker<S> {
             stop: stop.clone(),
             progress: Arc::new(progress),
             objects: Arc::default(),
+            names: Mutex::default(),
             runtime: Handle::current(),
         };
         let objects = Arc::clone(&context.objects);
@@ -72,14 +71,14 @@ impl<S: Stage> Worker<S> {
         });
         let ended = tokio::select! {
             result = &mut running => Ok(result),
-            reason = self.watch_over(message, task, spec, told) => Err(reason),
+            reason = self.watch_over(delivery, spec, told) => Err(reason),
         };
         let (result, reason) = match ended {
             Ok(result) => (result, None),
             Err(reason) => {
                 stop.cancel();
                 let Ok(result) = timeout(STOP_GRACE, running).await else {
-                    let error = format!("{run}: `{}` does not stop", task.stage);
+                    let error = format!("{}: `{}` does not stop", task.run, task.stage);
                     return Err(Trouble::Stuck(BusError::new("stop a task", error)));
                 };
                 (result, Some(reason))
@@ -88,7 +87,9 @@ impl<S: Stage> Worker<S> {
         let outcome = outcome(result, reason);
         if !matches!(outcome, Attempt::Done(_)) {
             let left: Vec<_> = std::mem::take(&mut *lock(&objects)).into_values().collect();
-            self.discard(left).await;
+            for object in &left {
+                self.discard(object).await;
+            }
         }
         Ok(outcome)
     }
@@ -96,8 +97,7 @@ impl<S: Stage> Worker<S> {
     /// Renews the lease and tells progress, until there is a reason to stop the task.
     async fn watch_over(
         &self,
-        message: &Message,
-        task: &TaskMessage,
+        delivery: &Delivery,
         spec: &StageSpec,
         mut told: watch::Receiver<f64>,
     ) -> Reason {
@@ -111,21 +111,17 @@ impl<S: Stage> Worker<S> {
             sleep(self.grace).await;
         };
         tokio::pin!(grace);
-        let ended = self.job_ended(&task.run);
+        let ended = self.job_ended(&delivery.task.run);
         tokio::pin!(ended);
         loop {
             tokio::select! {
                 () = &mut deadline => return Reason::Deadline(spec.deadline),
                 () = &mut grace => return Reason::Shutdown,
                 () = &mut ended => return Reason::JobEnded,
-                _ = heartbeat.tick() => {
-                    if let Err(error) = message.ack_with(AckKind::Progress).await {
-                        tracing::debug!(%error, "a lease was not renewed");
-                    }
-                }
+                _ = heartbeat.tick() => delivery.renew_lease().await,
                 _ = report.tick(), if told.has_changed().unwrap_or(false) => {
                     let done = *told.borrow_and_update();
-                    let TaskMessage { run, stage, key, .. } = task.clone();
+                    let TaskMessage { run, stage, key, .. } = delivery.task.clone();
                     self.bus.tell_progress(&TaskProgress { run, stage, key, done }).await;
                 }
             }
@@ -147,7 +143,7 @@ impl<S: Stage> Worker<S> {
                     }
                 }
                 _ = look.tick() => {
-                    if matches!(self.live_job(run).await, Ok(None)) {
+                    if matches!(self.bus.live_job(run).await, Ok(None)) {
                         return;
                     }
                 }
