@@ -112,7 +112,7 @@ impl Owner {
         while let Some((job, answer)) = next(inbox) {
             let separated = catch_unwind(AssertUnwindSafe(|| self.separate(job)));
             let separated = separated.unwrap_or_else(|_| {
-                // Whatever state it is in: the next job begins with a fresh one.
+                // Another model may have been half loaded: the next job takes it anew.
                 self.taken = None;
                 Err(JobError::Panicked)
             });
