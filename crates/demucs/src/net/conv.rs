@@ -92,16 +92,9 @@ impl Conv {
         scope: &mut Scope,
         axis: Axis,
         [from, to]: [i64; 2],
-        [kernel, stride, padding]: [i64; 3],
+        strided: [i64; 3],
     ) -> Self {
-        Self {
-            weight: axis.kernel(scope, [to, from], axis.both(kernel, 1)),
-            bias: scope.tensor("bias", &[to]),
-            stride: axis.both(stride, 1),
-            padding: axis.both(padding, 0),
-            dilation: [1, 1],
-            transposed: false,
-        }
+        Self { transposed: false, ..Self::strided(scope, axis, [to, from], to, strided) }
     }
 
     /// The way back from [`Conv::down`]: `stride` steps per step, without `padding` on both sides.
@@ -109,15 +102,25 @@ impl Conv {
         scope: &mut Scope,
         axis: Axis,
         [from, to]: [i64; 2],
+        strided: [i64; 3],
+    ) -> Self {
+        Self { transposed: true, ..Self::strided(scope, axis, [from, to], to, strided) }
+    }
+
+    fn strided(
+        scope: &mut Scope,
+        axis: Axis,
+        channels: [i64; 2],
+        to: i64,
         [kernel, stride, padding]: [i64; 3],
     ) -> Self {
         Self {
-            weight: axis.kernel(scope, [from, to], axis.both(kernel, 1)),
+            weight: axis.kernel(scope, channels, axis.both(kernel, 1)),
             bias: scope.tensor("bias", &[to]),
             stride: axis.both(stride, 1),
             padding: axis.both(padding, 0),
             dilation: [1, 1],
-            transposed: true,
+            transposed: false,
         }
     }
 
