@@ -2,7 +2,7 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use models::{ConfigError, FindError, PackageError, SummaryError};
+use models::{ConfigError, FindError, Misfit, PackageError};
 use tch::TchError;
 
 use crate::DeviceError;
@@ -25,13 +25,8 @@ pub enum LoadError {
         source: ConfigError,
     },
     /// The networks of a bag do not go together.
-    #[error("{path} does not fit into its bag: {why}")]
-    Misfit {
-        /// The network's file.
-        path: PathBuf,
-        /// In what.
-        why: String,
-    },
+    #[error(transparent)]
+    Misfit(#[from] Misfit),
     /// The file's tensors are not those that its options ask for.
     #[error("the weights in {path} do not fit the network: {mismatch}")]
     Weights {
@@ -52,16 +47,6 @@ impl LoadError {
 
     pub(crate) fn weights(path: &Path) -> impl FnOnce(Mismatch) -> Self {
         move |mismatch| Self::Weights { path: path.to_owned(), mismatch }
-    }
-}
-
-impl From<SummaryError> for LoadError {
-    fn from(error: SummaryError) -> Self {
-        match error {
-            SummaryError::Package(error) => Self::Package(error),
-            SummaryError::Config { path, source } => Self::Config { path, source },
-            SummaryError::Misfit { path, why } => Self::Misfit { path, why },
-        }
     }
 }
 

@@ -94,14 +94,19 @@ pub enum SummaryError {
         /// Why.
         source: ConfigError,
     },
-    /// The networks of a bag do not go together, or not with its weights.
-    #[error("{path} does not fit into its bag: {why}")]
-    Misfit {
-        /// The network's file.
-        path: PathBuf,
-        /// In what.
-        why: String,
-    },
+    /// The networks of a bag do not go together.
+    #[error(transparent)]
+    Misfit(#[from] Misfit),
+}
+
+/// A network does not go together with the others of its bag, or with the bag's weights.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path} does not fit into its bag: {why}")]
+pub struct Misfit {
+    /// The network's file.
+    pub path: PathBuf,
+    /// In what it does not fit.
+    pub why: String,
 }
 
 impl Model {
@@ -153,7 +158,7 @@ impl Model {
                 config.map_err(|source| SummaryError::Config { path: path.to_owned(), source })?;
             configs.push(config);
         }
-        self.agree(&configs)
+        Ok(self.agree(&configs)?)
     }
 
     /// Holds the options of all networks, in the order of [`Model::different_nets`], against each
@@ -161,7 +166,7 @@ impl Model {
     ///
     /// # Panics
     /// If there are none.
-    pub fn agree(&self, configs: &[Config]) -> Result<Summary, SummaryError> {
+    pub fn agree(&self, configs: &[Config]) -> Result<Summary, Misfit> {
         let mut summary: Option<Summary> = None;
         for (path, config) in self.different_nets().into_iter().zip(configs) {
             let next = self.summary_of(config);
@@ -169,7 +174,7 @@ impl Model {
                 None => self.check_weights(&next).map(|()| next),
                 Some(others) => merge(others, next),
             };
-            let misfit = |why| SummaryError::Misfit { path: path.to_owned(), why };
+            let misfit = |why| Misfit { path: path.to_owned(), why };
             summary = Some(merged.map_err(misfit)?);
         }
         Ok(summary.expect("a model has at least one network"))

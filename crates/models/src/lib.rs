@@ -22,6 +22,6 @@ pub mod published;
 
 pub use bag::{Bag, BagError};
 pub use config::{Config, ConfigError, Fit};
-pub use find::{FindError, Model, Summary, SummaryError};
+pub use find::{FindError, Misfit, Model, Summary, SummaryError};
 pub use options::Refused;
 pub use package::{Package, PackageError, State};
