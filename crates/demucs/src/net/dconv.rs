@@ -1,6 +1,6 @@
 //! The residual branch inside encoder and decoder layers (`demucs/demucs.py: DConv`).
 
-use models::config::DConv as Config;
+use models::config::{DConv as Config, Deeper};
 use tch::Tensor;
 
 use super::conv::{Axis, Conv};
@@ -17,6 +17,13 @@ const KERNEL: i64 = 3;
 pub(crate) struct Extras {
     pub(crate) lstm: bool,
     pub(crate) attention: bool,
+}
+
+impl Extras {
+    /// Those in layer `layer` of a network.
+    pub(crate) fn of(deeper: &Deeper, layer: i64) -> Self {
+        Self { lstm: layer >= deeper.lstm, attention: layer >= deeper.attention }
+    }
 }
 
 /// Layers of dilated convolutions along time, each added to what it was given. Each frequency goes

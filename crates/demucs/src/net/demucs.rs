@@ -88,17 +88,16 @@ fn centre(xs: &Tensor, length: i64) -> Tensor {
 }
 
 fn level(config: &Config, layer: i64, context: i64, dconv: bool) -> Level {
-    let deeper = config.deeper;
     Level {
         axis: Axis::Time,
         kernel: config.kernel_size,
         stride: config.stride,
         padded: false,
-        norm_groups: (layer >= deeper.norm).then_some(deeper.norm_groups),
+        norm_groups: config.deeper.norm_groups_of(layer),
         context,
         context_across: false,
         dconv: dconv.then_some(config.dconv),
-        extras: Extras { lstm: layer >= deeper.lstm, attention: layer >= deeper.attention },
+        extras: Extras::of(&config.deeper, layer),
     }
 }
 

@@ -240,16 +240,15 @@ fn level(config: &Config, layer: i64, context: i64, dconv: bool) -> Level {
 
 /// A layer of the branch over the waveform.
 fn level_t(config: &Config, layer: i64, context: i64, dconv: bool) -> Level {
-    let deeper = config.deeper;
     Level {
         axis: Axis::Time,
         kernel: config.kernel_size,
         stride: config.stride,
         padded: true,
-        norm_groups: (layer >= deeper.norm).then_some(deeper.norm_groups),
+        norm_groups: config.deeper.norm_groups_of(layer),
         context,
         context_across: true,
         dconv: dconv.then_some(config.dconv),
-        extras: Extras { lstm: layer >= deeper.lstm, attention: layer >= deeper.attention },
+        extras: Extras::of(&config.deeper, layer),
     }
 }

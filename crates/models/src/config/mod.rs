@@ -218,6 +218,11 @@ impl Deeper {
         }
     }
 
+    /// The groups of the norms of layer `layer`, if it has any.
+    pub fn norm_groups_of(&self, layer: i64) -> Option<i64> {
+        (layer >= self.norm).then_some(self.norm_groups)
+    }
+
     /// Refuses groups and heads that do not divide their channels; `channels` tells those of each
     /// of the layers.
     fn refuse_misfits(
