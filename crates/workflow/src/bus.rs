@@ -184,8 +184,9 @@ pub(crate) async fn connect(config: &Config) -> Result<Client, BusError> {
         .connection_timeout(Duration::from_secs(5))
         .request_timeout(Some(REQUEST_TIMEOUT))
         .event_callback(|event| async move { tracing::debug!(%event, "nats") });
+    let servers: Vec<&str> = config.nats_url.split(',').map(str::trim).collect();
     let client = options
-        .connect(&config.nats_url)
+        .connect(servers.as_slice())
         .await
         .during(format!("connect to NATS at {}", config.nats_url))?;
     Ok(client)
