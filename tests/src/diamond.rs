@@ -10,7 +10,7 @@ use workflow::{
     Submitted, Task, layout,
 };
 
-use crate::{Closure, Deadline, NatsServer};
+use crate::{Closure, Cluster, Deadline, NatsServer};
 
 /// The workflow.
 pub const DIAMOND: &str = r#"
@@ -102,14 +102,16 @@ fn store(task: &Task, bucket: Bucket, name: &str, bytes: &[u8]) -> Result<Object
     object.finish()
 }
 
-/// A server with the diamond laid out on it, and workers in this process that stop with it.
-pub struct Diamond {
-    /// The server.
-    pub server: NatsServer,
+/// A server, or a cluster of them, with the diamond laid out on it, and workers in this process that
+/// stop with it.
+pub struct Diamond<S = NatsServer> {
+    /// The server, or the cluster.
+    pub server: S,
     /// The way to what is stored.
     pub bus: Bus,
     /// The workflow.
     pub graph: Graph,
+    config: Config,
     shutdown: CancellationToken,
 }
 
@@ -125,9 +127,25 @@ impl Diamond {
     /// If that is not a workflow, or the server does not come up.
     pub async fn of(workflow: &str) -> Self {
         let server = NatsServer::start();
+        let config = server.config();
+        Self::on(server, config, workflow, 1).await
+    }
+}
+
+impl Diamond<Cluster> {
+    /// Lays out [`DIAMOND`] on a cluster, everything on each of its servers; no worker yet.
+    pub async fn replicated() -> Self {
+        let cluster = Cluster::start().await;
+        let config = cluster.config();
+        Self::on(cluster, config, DIAMOND, Cluster::NODES).await
+    }
+}
+
+impl<S> Diamond<S> {
+    async fn on(server: S, config: Config, workflow: &str, replicas: usize) -> Self {
         let graph = Graph::parse(workflow).expect("the workflow is valid");
-        let bus = layout::ensure(&server.config(), &graph, 1).await.expect("the server is up");
-        Self { server, bus, graph, shutdown: CancellationToken::new() }
+        let bus = layout::ensure(&config, &graph, replicas).await.expect("the server is up");
+        Self { server, bus, graph, config, shutdown: CancellationToken::new() }
     }
 
     /// Starts a worker for a stage; the token stops it.
@@ -135,7 +153,7 @@ impl Diamond {
     where
         F: Fn(&Task) -> Result<Output, Failure> + Send + Sync + 'static,
     {
-        self.work_for(name, self.server.config().grace, run)
+        self.work_for(name, self.config.grace, run)
     }
 
     /// The same, with a worker that finishes nothing after `grace` once it is stopped.
@@ -143,7 +161,7 @@ impl Diamond {
     where
         F: Fn(&Task) -> Result<Output, Failure> + Send + Sync + 'static,
     {
-        let config = Config { grace, ..self.server.config() };
+        let config = Config { grace, ..self.config.clone() };
         let stop = self.shutdown.child_token();
         let stopped = stop.clone();
         tokio::spawn(async move {
@@ -269,7 +287,7 @@ impl Diamond {
     }
 }
 
-impl Drop for Diamond {
+impl<S> Drop for Diamond<S> {
     fn drop(&mut self) {
         self.shutdown.cancel();
     }

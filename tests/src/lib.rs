@@ -2,13 +2,16 @@
 //! a directory of their own, gone when they are.
 
 mod closure;
+mod cluster;
 mod diamond;
 mod mortal;
 mod nats;
+mod process;
 mod stack;
 mod wire;
 
 pub use closure::Closure;
+pub use cluster::Cluster;
 pub use diamond::{DIAMOND, Diamond, STAGES, SUM, join, label, split, square, stage};
 pub use mortal::Mortal;
 pub use nats::NatsServer;
