@@ -2,9 +2,10 @@
 
 use async_nats::jetstream::consumer::{Consumer, pull};
 
-use crate::bus::{Bus, BusError, During};
+use crate::bus::{Bus, BusError};
 use crate::graph::Graph;
 use crate::names;
+use crate::write::patiently;
 
 /// The tasks of one stage that are not done, of all jobs, and who asks for them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub struct Backlog {
     pub in_hand: usize,
     /// Requests for a task that wait for one: of idle workers.
     pub asked: usize,
+    /// The sequence of the last task that was delivered.
+    pub(crate) delivered: u64,
 }
 
 impl Backlog {
@@ -38,15 +41,16 @@ impl Bus {
 
     /// What one stage has before it.
     pub async fn backlog(&self, stage: &str) -> Result<Backlog, BusError> {
-        let consumer = self.js.get_consumer_from_stream(stage, names::STREAM).await;
+        let look = || self.js.get_consumer_from_stream(stage, names::STREAM);
         let consumer: Consumer<pull::Config> =
-            consumer.during(format!("look at the consumer `{stage}`"))?;
+            patiently(|| format!("look at the consumer `{stage}`"), look).await?;
         let info = consumer.cached_info();
         Ok(Backlog {
             stage: stage.to_owned(),
             waiting: info.num_pending,
             in_hand: info.num_ack_pending,
             asked: info.num_waiting,
+            delivered: info.delivered.stream_sequence,
         })
     }
 }

@@ -2,7 +2,7 @@
 //! jobs run again, and they can be dropped; after a week they go by themselves.
 
 use async_nats::jetstream::message::{PublishMessage, StreamMessage};
-use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
+use async_nats::jetstream::stream::Stream;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +10,7 @@ use crate::bus::{Bus, BusError, During, from_json, to_json};
 use crate::job::{Job, JobError, JobState, RunId, TaskMessage};
 use crate::names;
 use crate::submit::next_run;
+use crate::write::{next_message, purge};
 
 /// A task that was given up, as it lies in the stream `STEMFLOW_DEAD`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -89,11 +90,10 @@ impl Bus {
     pub(crate) async fn bury(&self, letter: &DeadLetter) -> Result<Option<Job>, BusError> {
         let DeadLetter { task, code, reason, redrivable, .. } = letter;
         tracing::error!(run = %task.run, stage = task.stage, key = task.key, code, reason, "task is dead");
-        let what = "lay down a dead task";
         let message = PublishMessage::build()
             .payload(to_json(letter)?)
             .header(async_nats::header::NATS_ROLLUP, "sub");
-        self.js.send_publish(letter.subject(), message).await.during(what)?.await.during(what)?;
+        self.publish(&letter.subject(), message).await?;
         let error =
             JobError { code: code.clone(), message: reason.clone(), stage: task.stage.clone() };
         self.fail(&task.run, error, *redrivable).await
@@ -176,9 +176,7 @@ impl Bus {
     }
 
     async fn forget_letters(&self, subject: &str) -> Result<(), BusError> {
-        let dead = self.dead().await?;
-        dead.purge().filter(subject).await.during("delete a dead letter")?;
-        Ok(())
+        purge(&self.dead().await?, subject).await
     }
 
     /// The next message of the dead on `subject`, a wildcard maybe, past that sequence.
@@ -188,11 +186,7 @@ impl Bus {
         after: u64,
     ) -> Result<Option<StreamMessage>, BusError> {
         let dead = self.dead().await?;
-        match dead.get_first_raw_message_by_subject(subject, after + 1).await {
-            Ok(message) => Ok(Some(message)),
-            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
-            Err(error) => Err(BusError::new("read what is dead", error)),
-        }
+        next_message(&dead, subject, after).await
     }
 
     pub(crate) async fn dead(&self) -> Result<Stream<()>, BusError> {

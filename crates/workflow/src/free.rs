@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use futures::TryStreamExt;
-
-use crate::bus::{Bus, BusError, During};
+use crate::bus::{Bus, BusError};
 use crate::job::{Job, JobState, RunId};
 use crate::names;
 use crate::object::Bucket;
+use crate::write::purge;
 
 impl Bus {
     /// Deletes all that only served a run that has ended: what its stages handed to each other, its
@@ -52,19 +51,15 @@ impl Bus {
 
     /// All objects of a run in the bucket `output`, begun ones among them.
     async fn stored(&self, run: &RunId) -> Result<Vec<String>, BusError> {
-        let what = || format!("list the objects of {run}");
         let chunks = Bucket::Output.chunks("");
         let stream = self.stream_of(Bucket::Output).await?;
-        let found = stream.info_with_subjects(format!("{chunks}{run}.>")).await.during(what())?;
-        let subjects: Vec<(String, usize)> = found.try_collect().await.during(what())?;
-        let nuid =
-            |(subject, _): &(String, usize)| subject.strip_prefix(&chunks).map(str::to_owned);
+        let subjects = self.subjects(&stream, &format!("{chunks}{run}.>")).await?;
+        let nuid = |subject: &String| subject.strip_prefix(&chunks).map(str::to_owned);
         Ok(subjects.iter().filter_map(nuid).collect())
     }
 
     /// Deletes messages of the control stream.
     pub(crate) async fn purge(&self, subject: impl Into<String>) -> Result<(), BusError> {
-        self.control.purge().filter(subject).await.during("free tasks and facts")?;
-        Ok(())
+        purge(&self.control, &subject.into()).await
     }
 }

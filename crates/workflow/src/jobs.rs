@@ -1,41 +1,67 @@
 //! The job records: read, and changed by compare-and-set.
+//!
+//! They are asked from the leader: another replica, which the library would ask too, may not have
+//! heard yet of a job whose first task is out already.
 
-use async_nats::jetstream::kv::Operation;
-use async_nats::jetstream::{ErrorCode, kv};
+use std::time::Duration;
+
+use async_nats::header::NATS_ROLLUP;
+use async_nats::jetstream::kv;
+use async_nats::jetstream::message::StreamMessage;
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
+use tokio::time::sleep;
 
 use crate::bus::{Bus, BusError, During, from_json, to_json};
 use crate::graph::Graph;
 use crate::job::{Job, JobId, RunId, TaskMessage};
+use crate::names;
+use crate::write::{Fate, Fence, Write, last_message};
 
 /// How often a change is tried again that another writer got ahead of.
 const CHANGE_ATTEMPTS: u32 = 30;
 
-/// A job record and the revision that a change of it must build on.
-pub(crate) struct Entry {
-    pub(crate) job: Job,
+/// What stands under a key of a bucket: nothing, or what is left of what was deleted, among it.
+struct Entry {
+    value: Option<Bytes>,
+    /// What a change must build on.
     revision: u64,
+}
+
+/// How a run stands.
+pub(crate) enum Standing {
+    Live(Box<Job>),
+    /// It has ended, or a later one has taken its place.
+    Over,
+    /// There is no record of it: the job was removed, or whoever was asked is a leader no more and
+    /// does not know it yet.
+    Unheard,
 }
 
 impl Bus {
     /// The record of a job.
     pub async fn job(&self, id: &JobId) -> Result<Option<Job>, BusError> {
-        Ok(self.entry(id).await?.map(|entry| entry.job))
+        Ok(self.job_entry(id).await?.map(|(job, _)| job))
     }
 
-    /// The job of a run that is neither ended nor replaced by a later one.
-    pub(crate) async fn live_job(&self, run: &RunId) -> Result<Option<Job>, BusError> {
-        let job = self.job(&run.job).await?;
-        Ok(job.filter(|job| job.run == run.number && !job.state.is_final()))
+    /// How a run stands.
+    pub(crate) async fn standing(&self, run: &RunId) -> Result<Standing, BusError> {
+        Ok(match self.job(&run.job).await? {
+            Some(job) if job.run == run.number && !job.state.is_final() => {
+                Standing::Live(Box::new(job))
+            }
+            Some(job) if job.run >= run.number => Standing::Over,
+            _ => Standing::Unheard,
+        })
     }
 
-    /// The names of all jobs that there are records of, in no order.
-    pub async fn job_ids(&self) -> Result<Vec<JobId>, BusError> {
-        let what = "list the jobs";
-        let keys = self.jobs.keys().await.during(what)?;
-        let keys: Vec<String> = keys.try_collect().await.during(what)?;
-        Ok(keys.iter().filter_map(|key| key.parse().ok()).collect())
+    /// The names of all jobs that there are records of, or were, in no order.
+    async fn job_ids(&self) -> Result<Vec<JobId>, BusError> {
+        let prefix = names::entry(&self.jobs, "");
+        let subjects = self.subjects(&self.jobs.stream, &format!("{prefix}*")).await?;
+        let keys = subjects.iter().filter_map(|subject| subject.strip_prefix(&prefix));
+        Ok(keys.filter_map(|key| key.parse().ok()).collect())
     }
 
     /// All records, read at one go.
@@ -46,24 +72,47 @@ impl Bus {
         Ok(found.into_iter().flatten().collect())
     }
 
-    async fn entry(&self, id: &JobId) -> Result<Option<Entry>, BusError> {
-        let entry = self.jobs.entry(id.to_string()).await.during(format!("read the job {id}"))?;
-        let Some(entry) = entry.filter(|entry| entry.operation == Operation::Put) else {
-            return Ok(None);
-        };
-        let job = from_json("a job's record", &entry.value)?;
-        Ok(Some(Entry { job, revision: entry.revision }))
+    async fn job_entry(&self, id: &JobId) -> Result<Option<(Job, u64)>, BusError> {
+        let Entry { value, revision } = entry(&self.jobs, id).await?;
+        let Some(value) = value else { return Ok(None) };
+        Ok(Some((from_json("a job's record", &value)?, revision)))
+    }
+
+    async fn write_entry(
+        &self,
+        bucket: &kv::Store,
+        key: impl ToString,
+        value: Bytes,
+        revision: u64,
+    ) -> Result<bool, BusError> {
+        let subject = names::entry(bucket, key);
+        let fence = Fence { subject: subject.clone(), sequence: revision };
+        let fate = self.write(&bucket.stream, Write::new(subject, value), &fence).await?;
+        Ok(matches!(fate, Fate::Stored))
+    }
+
+    /// Writes what nobody has written before; false if somebody has.
+    async fn create(
+        &self,
+        bucket: &kv::Store,
+        key: impl ToString,
+        value: Bytes,
+    ) -> Result<bool, BusError> {
+        let key = key.to_string();
+        if self.write_entry(bucket, &key, value.clone(), 0).await? {
+            return Ok(true);
+        }
+        match entry(bucket, &key).await? {
+            Entry { value: None, revision } => {
+                self.write_entry(bucket, &key, value, revision).await
+            }
+            Entry { value: Some(_), .. } => Ok(false),
+        }
     }
 
     /// Writes the first record of a job; false if there is one already.
     pub(crate) async fn create_job(&self, job: &Job) -> Result<bool, BusError> {
-        match self.jobs.create(job.hash.to_string(), to_json(job)?).await {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == kv::CreateErrorKind::AlreadyExists => Ok(false),
-            // A replicated bucket may refuse for a write in flight: the record says who won.
-            Err(_) if self.entry(&job.hash).await?.is_some() => Ok(false),
-            Err(error) => Err(BusError::new("create a job", error)),
-        }
+        self.create(&self.jobs, &job.hash, to_json(job)?).await
     }
 
     /// Changes the record of a job by compare-and-set, as often as it takes.
@@ -76,19 +125,15 @@ impl Bus {
         mut change: impl FnMut(&mut Job) -> bool,
     ) -> Result<Option<(Job, bool)>, BusError> {
         for attempt in 0..CHANGE_ATTEMPTS {
-            let Some(Entry { mut job, revision }) = self.entry(id).await? else { return Ok(None) };
+            let Some((mut job, revision)) = self.job_entry(id).await? else { return Ok(None) };
             if !change(&mut job) {
                 return Ok(Some((job, false)));
             }
             job.updated = Timestamp::now();
-            match self.jobs.update(id.to_string(), to_json(&job)?, revision).await {
-                Ok(_) => return Ok(Some((job, true))),
-                Err(error) if is_conflict(&error) => {
-                    tokio::time::sleep(std::time::Duration::from_millis(u64::from(attempt) * 5))
-                        .await;
-                }
-                Err(error) => return Err(BusError::new(format!("change the job {id}"), error)),
+            if self.write_entry(&self.jobs, id, to_json(&job)?, revision).await? {
+                return Ok(Some((job, true)));
             }
+            sleep(Duration::from_millis(u64::from(attempt) * 5)).await;
         }
         Err(BusError::new(format!("change the job {id}"), "others change it all the time"))
     }
@@ -105,20 +150,21 @@ impl Bus {
 
     /// Deletes the record of a run that has ended, unless a later run has taken its place.
     pub(crate) async fn forget_run(&self, run: &RunId) -> Result<(), BusError> {
-        let what = || format!("forget the run {run}");
         for _ in 0..CHANGE_ATTEMPTS {
-            let Some(Entry { job, revision }) = self.entry(&run.job).await? else { return Ok(()) };
+            let Some((job, revision)) = self.job_entry(&run.job).await? else { return Ok(()) };
             if job.run != run.number || !job.state.is_final() {
                 return Ok(());
             }
-            let key = run.job.to_string();
-            match self.jobs.purge_expect_revision(key, Some(revision)).await {
-                Ok(()) => return Ok(()),
-                Err(error) if is_conflict(&error) => {}
-                Err(error) => return Err(BusError::new(what(), error)),
+            let subject = names::entry(&self.jobs, &run.job);
+            let fence = Fence { subject: subject.clone(), sequence: revision };
+            let grave = Write::new(subject, Bytes::new())
+                .header("KV-Operation", "PURGE")
+                .header(NATS_ROLLUP, "sub");
+            if let Fate::Stored = self.write(&self.jobs.stream, grave, &fence).await? {
+                return Ok(());
             }
         }
-        Err(BusError::new(what(), "others change it all the time"))
+        Err(BusError::new(format!("forget the run {run}"), "others change it all the time"))
     }
 
     /// Notes that a delivery of a task was no attempt at it.
@@ -134,35 +180,30 @@ impl Bus {
     /// Stores a workflow where every worker finds it by its digest.
     pub async fn store_graph(&self, graph: &Graph) -> Result<(), BusError> {
         let text = graph.source().to_owned().into();
-        match self.workflows.create(graph.digest(), text).await {
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == kv::CreateErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(BusError::new("store the workflow", error)),
-        }
+        self.create(&self.workflows, graph.digest(), text).await?;
+        Ok(())
     }
 
     /// The workflow of that digest.
     pub async fn graph(&self, digest: &str) -> Result<Graph, BusError> {
         let what = || format!("read the workflow {digest}");
-        let text = self.workflows.get(digest).await.during(what())?;
+        let text = entry(&self.workflows, digest).await?.value;
         let text = text.ok_or_else(|| BusError::new(what(), "it is not there"))?;
         let text = std::str::from_utf8(&text).during(what())?;
         Graph::parse(text).during(what())
     }
 }
 
-/// True if another writer was ahead: 10071, or 10164 on a replicated bucket.
-pub(crate) fn is_conflict(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut source = Some(error);
-    while let Some(cause) = source {
-        if let Some(error) = cause.downcast_ref::<async_nats::jetstream::Error>() {
-            return matches!(
-                error.error_code(),
-                ErrorCode::STREAM_WRONG_LAST_SEQUENCE
-                    | ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT
-            );
-        }
-        source = cause.source();
-    }
-    false
+async fn entry(bucket: &kv::Store, key: impl ToString) -> Result<Entry, BusError> {
+    let found = last_message(&bucket.stream, &names::entry(bucket, key)).await?;
+    let Some(StreamMessage { sequence, headers, payload, .. }) = found else {
+        return Ok(Entry { value: None, revision: 0 });
+    };
+    let is_deleted = headers.get("KV-Operation").is_some();
+    Ok(Entry { value: Some(payload).filter(|_| !is_deleted), revision: sequence })
+}
+
+/// What is to be tried again, since nobody knows of that run.
+pub(crate) fn unheard(run: &RunId) -> BusError {
+    BusError::new(format!("look at the run {run}"), "there is no record of it")
 }

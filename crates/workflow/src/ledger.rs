@@ -4,12 +4,14 @@
 use std::collections::BTreeMap;
 
 use async_nats::jetstream::response::Response;
+use async_nats::jetstream::stream::Stream;
 use futures::{StreamExt, TryStreamExt};
 use serde::Deserialize;
 
-use crate::bus::{Bus, BusError, During, Fence, Once, from_json};
+use crate::bus::{Bus, BusError, During, from_json};
 use crate::job::{Fact, RunId};
 use crate::names;
+use crate::write::{Fence, Once, last_message, patiently};
 
 /// The part of a stream's info that counts.
 #[derive(Deserialize)]
@@ -40,8 +42,8 @@ impl Bus {
         stage: &str,
         key: &str,
     ) -> Result<Option<Fact>, BusError> {
-        let message = self.last_message(&names::fact(run, stage, key)).await?;
-        message.map(|message| from_json("a fact", &message)).transpose()
+        let message = last_message(&self.control, &names::fact(run, stage, key)).await?;
+        message.map(|message| from_json("a fact", &message.payload)).transpose()
     }
 
     /// What all tasks of a stage have produced so far, by key: `9` before `10`.
@@ -62,11 +64,14 @@ impl Bus {
         let filter = names::facts_of_stage(run, stage);
         let request = serde_json::json!({ "subjects_filter": filter, "offset": u32::MAX });
         let api = format!("STREAM.INFO.{}", names::STREAM);
-        let counted = self.js.request(api, &request).await.during(format!("count {filter}"))?;
-        match counted {
-            Response::Ok(Counted { total }) => Ok(total),
-            Response::Err { error } => Err(BusError::new(format!("count {filter}"), error)),
-        }
+        let what = || format!("count {filter}");
+        let count = || async {
+            match self.js.request(api.clone(), &request).await.during(what())? {
+                Response::Ok(Counted { total }) => Ok(total),
+                Response::Err { error } => Err(BusError::new(what(), error)),
+            }
+        };
+        patiently(what, count).await
     }
 
     /// The recorded keys of each stage of a run.
@@ -78,14 +83,26 @@ impl Bus {
     }
 
     async fn recorded(&self, filter: &str) -> Result<BTreeMap<String, Vec<String>>, BusError> {
-        let what = || format!("count {filter}");
-        let mut subjects = self.control.info_with_subjects(filter).await.during(what())?;
         let mut keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        while let Some((subject, _)) = subjects.try_next().await.during(what())? {
+        for subject in self.subjects(&self.control, filter).await? {
             if let Some((stage, key)) = names::stage_and_key(&subject) {
                 keys.entry(stage.to_owned()).or_default().push(key.to_owned());
             }
         }
         Ok(keys)
+    }
+
+    /// The subjects of a stream that hold something, by the word of its leader.
+    pub(crate) async fn subjects<I>(
+        &self,
+        stream: &Stream<I>,
+        filter: &str,
+    ) -> Result<Vec<String>, BusError> {
+        let what = || format!("list {filter}");
+        let list = || async {
+            let subjects = stream.info_with_subjects(filter).await.during(what())?;
+            subjects.map_ok(|(subject, _)| subject).try_collect().await.during(what())
+        };
+        patiently(what, list).await
     }
 }

@@ -23,6 +23,7 @@
 //! | `object.rs` | large things, stored and verified |
 //! | `object/name.rs` | the names by which people find what a job has made |
 //! | `free.rs`, `reconcile.rs`, `dead.rs` | ends: clean, crashed, given up |
+//! | `write.rs` | how all of them write to a cluster that may lose a server |
 //! | `backlog.rs` | what the stages have before them |
 //! | `event.rs` | what is told meanwhile |
 //!
@@ -68,6 +69,7 @@ mod shutdown;
 mod stage;
 mod submit;
 mod worker;
+mod write;
 
 pub mod layout;
 

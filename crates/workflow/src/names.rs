@@ -1,5 +1,7 @@
 //! Every stream, subject, consumer and bucket name, built here and nowhere else.
 
+use async_nats::jetstream::kv;
+
 use crate::job::{JobId, RunId};
 
 /// The control stream: tasks and facts.
@@ -89,6 +91,11 @@ pub(crate) fn dead(stage: &str, run: &RunId, key: &str) -> String {
 /// All dead tasks of one run.
 pub(crate) fn dead_of_run(run: &RunId) -> String {
     format!("stemflow.dead.*.{run}.>")
+}
+
+/// Where an entry of a key-value bucket stands.
+pub(crate) fn entry(bucket: &kv::Store, key: impl ToString) -> String {
+    format!("{}{}", bucket.prefix, key.to_string())
 }
 
 /// What is told about a job while it happens; not stored.

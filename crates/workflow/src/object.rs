@@ -10,6 +10,7 @@ mod get;
 mod name;
 mod put;
 
+use async_nats::header::NATS_ROLLUP;
 use async_nats::jetstream::message::PublishMessage;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE;
@@ -17,6 +18,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::bus::{Bus, BusError, During, from_json, to_json};
+use crate::write::{Fate, Fence, Write, last_message, purge};
 
 pub use get::ObjectReader;
 pub use put::ObjectWriter;
@@ -179,30 +181,27 @@ impl Bus {
         bucket: Bucket,
         name: &str,
     ) -> Result<(Option<Meta>, u64), BusError> {
-        use async_nats::jetstream::stream::LastRawMessageErrorKind::NoMessageFound;
         let stream = self.stream_of(bucket).await?;
-        let message = match stream.get_last_raw_message_by_subject(&bucket.meta(name)).await {
-            Ok(message) => message,
-            Err(error) if error.kind() == NoMessageFound => return Ok((None, 0)),
-            Err(error) => return Err(BusError::new(format!("look up {name}"), error)),
-        };
+        let found = last_message(&stream, &bucket.meta(name)).await?;
+        let Some(message) = found else { return Ok((None, 0)) };
         let meta: Meta = from_json("an object's description", &message.payload)?;
         Ok((Some(meta).filter(|meta| !meta.deleted), message.sequence))
     }
 
-    /// Describes an object, in the place of what `expected` was the sequence of, if that is said.
-    async fn publish_meta(&self, meta: &Meta, expected: Option<u64>) -> Result<(), BusError> {
-        let what = || format!("describe the object {}", meta.name);
-        let mut message = PublishMessage::build()
-            .payload(to_json(meta)?)
-            .header(async_nats::header::NATS_ROLLUP, "sub");
-        if let Some(sequence) = expected {
-            message = message.expected_last_subject_sequence(sequence);
-        }
+    /// Describes an object, in the place of what was described by that name before.
+    async fn publish_meta(&self, meta: &Meta) -> Result<(), BusError> {
+        let message = PublishMessage::build().payload(to_json(meta)?).header(NATS_ROLLUP, "sub");
+        self.publish(&meta_subject(&meta.bucket, &meta.name), message).await
+    }
+
+    /// The same, but only in the place of what `sequence` is the sequence of; false if something
+    /// else is there by now.
+    async fn replace_meta(&self, meta: &Meta, sequence: u64) -> Result<bool, BusError> {
         let subject = meta_subject(&meta.bucket, &meta.name);
-        let stored = self.js.send_publish(subject, message).await.during(what())?;
-        stored.await.during(what())?;
-        Ok(())
+        let fence = Fence { subject: subject.clone(), sequence };
+        let write = Write::new(subject, to_json(meta)?).header(NATS_ROLLUP, "sub");
+        let bucket = self.stream_of(Bucket::Output).await?;
+        Ok(matches!(self.write(&bucket, write, &fence).await?, Fate::Stored))
     }
 
     /// Deletes an object: its chunks and its name, and leaves no tombstone. Repeatable.
@@ -213,16 +212,12 @@ impl Bus {
 
     /// Deletes a name, whatever it leads to, but no chunks.
     async fn forget_name(&self, bucket: Bucket, name: &str) -> Result<(), BusError> {
-        let stream = self.stream_of(bucket).await?;
-        stream.purge().filter(bucket.meta(name)).await.during(format!("delete {name}"))?;
-        Ok(())
+        purge(&self.stream_of(bucket).await?, &bucket.meta(name)).await
     }
 
     /// Frees all chunks of one object, or with `<run>.>` those of a run.
     pub(crate) async fn purge_chunks(&self, bucket: Bucket, nuid: &str) -> Result<(), BusError> {
-        let stream = self.stream_of(bucket).await?;
-        stream.purge().filter(bucket.chunks(nuid)).await.during(format!("free {nuid}"))?;
-        Ok(())
+        purge(&self.stream_of(bucket).await?, &bucket.chunks(nuid)).await
     }
 
     pub(crate) async fn stream_of(

@@ -9,11 +9,14 @@ use serde::Deserialize;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use crate::backlog::Backlog;
 use crate::bus::{Bus, BusError, During, from_json};
 use crate::dead::DeadLetter;
 use crate::graph::Graph;
 use crate::job::{Job, TaskMessage};
+use crate::jobs::Standing;
 use crate::names;
+use crate::write::last_message;
 
 /// How often a reconciler makes its rounds, and whom it visits.
 #[derive(Clone, Copy, Debug)]
@@ -77,29 +80,47 @@ impl Bus {
         match self.advance(&job.run_id(), &graph).await? {
             Some(now) if now.run != job.run => Ok(()),
             Some(now) if now.state.is_final() => self.free(&now).await,
-            Some(now) => self.fail_if_undelivered(&now, &graph).await,
-            None => Ok(()),
+            // What was released only now may not have come round yet.
+            Some(now) if now.updated == job.updated => self.see_to_tasks(&now, &graph).await,
+            _ => Ok(()),
         }
     }
 
-    /// A task that is not recorded, while its stage has nothing waiting and nothing in hand, will
-    /// never be done: the server has given up on it, and its advisory was lost.
-    async fn fail_if_undelivered(&self, job: &Job, graph: &Graph) -> Result<(), BusError> {
+    /// Looks at the tasks of a job that does not move.
+    async fn see_to_tasks(&self, job: &Job, graph: &Graph) -> Result<(), BusError> {
         let run = job.run_id();
         for stage in graph.stages() {
             let Some(times) = job.stages.get(&stage.name) else { continue };
             // First the backlog, then the facts: a task that ends in between is found recorded.
-            if times.finished.is_some() || !self.backlog(&stage.name).await?.is_empty() {
+            let backlog = self.backlog(&stage.name).await?;
+            if times.finished.is_some() || !backlog.is_empty() {
                 continue;
             }
             let Ok(keys) = self.keys(&run, graph, stage).await? else { continue };
             let mut recorded = self.recorded_of_run(&run).await?;
             let recorded = recorded.remove(&stage.name).unwrap_or_default();
-            let Some(key) = keys.into_iter().find(|key| !recorded.contains(key)) else { continue };
-            let task = TaskMessage { run, stage: stage.name.clone(), key, of: times.tasks };
-            return self.give_up(&task).await;
+            for key in keys.into_iter().filter(|key| !recorded.contains(key)) {
+                let (run, stage) = (run.clone(), stage.name.clone());
+                let task = TaskMessage { run, stage, key, of: times.tasks };
+                if self.is_given_up(&task, &backlog).await? {
+                    return self.give_up(&task).await;
+                }
+            }
         }
         Ok(())
+    }
+
+    /// True for a task without a fact, of a stage with nothing waiting and nothing in hand, that
+    /// the server has delivered as often as it will: its advisory was lost. A consumer whose server
+    /// was away and lags behind has nothing waiting either, but has not come to the task. A task
+    /// that is not there at all is released again.
+    async fn is_given_up(&self, task: &TaskMessage, backlog: &Backlog) -> Result<bool, BusError> {
+        let subject = names::task(&task.stage, &task.run, &task.key);
+        let Some(message) = last_message(&self.control, &subject).await? else {
+            self.publish_once(subject, task).await?;
+            return Ok(false);
+        };
+        Ok(message.sequence <= backlog.delivered)
     }
 
     /// Fails the jobs whose tasks the server tells that it has given up on. What is heeded is
@@ -130,7 +151,7 @@ impl Bus {
         let Some((run, stage, key)) = names::run_stage_and_key(&message.subject) else {
             return Ok(());
         };
-        let Some(job) = self.live_job(&run).await? else { return Ok(()) };
+        let Standing::Live(job) = self.standing(&run).await? else { return Ok(()) };
         if self.fact(&run, stage, key).await?.is_some() {
             return Ok(());
         }

@@ -18,27 +18,34 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_nats::jetstream::{AckKind, Message};
+use bytes::Bytes;
+use jiff::Timestamp;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use self::attempt::Attempt;
 use self::pull::{PullConsumer, open};
-use crate::bus::{Bus, BusError, During, Fence, Once, from_json};
+use crate::bus::{Bus, BusError, During, from_json};
 use crate::config::Config;
 use crate::dead::DeadLetter;
 use crate::event::TaskProgress;
 use crate::graph::{Graph, StageSpec};
 use crate::job::{Fact, Job, TaskMessage};
+use crate::jobs::Standing;
 use crate::layout::HEARTBEAT;
 use crate::object::ObjectRef;
 use crate::stage::{Failure, Stage, lock};
+use crate::write::{Fence, Once, patiently};
 
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(300);
 const CONNECT_RETRY: Duration = Duration::from_secs(1);
 /// How long a worker goes on to hand over what it has done, while NATS does not take it.
 const HAND_OVER_LIMIT: Duration = Duration::from_secs(5 * 60);
+/// A job is written down before its first task is. If there is no record of it, either it was
+/// removed, or whoever answers has lost its office and not noticed: that takes 20 s at most.
+const HEARD_WITHIN: Duration = Duration::from_secs(30);
 
 /// Works on tasks of `stage` until `shutdown`; then finishes what is in hand, for as long as
 /// `config.grace` allows, and returns.
@@ -128,8 +135,14 @@ impl<S: Stage> Worker<S> {
 
     async fn work_on(&self, delivery: &Delivery) -> Result<(), Trouble> {
         let task = &delivery.task;
-        let Some(job) = self.bus.live_job(&task.run).await? else {
-            return Ok(self.leave(delivery).await?);
+        let job = match self.bus.standing(&task.run).await? {
+            Standing::Live(job) => *job,
+            Standing::Unheard if delivery.age < HEARD_WITHIN => {
+                tracing::debug!(run = %task.run, "a task of a run that nobody knows of, yet");
+                self.release_later(delivery, delivery.number).await;
+                return Ok(());
+            }
+            Standing::Over | Standing::Unheard => return Ok(self.leave(delivery).await?),
         };
         let graph = self.graph(&job.workflow).await?;
         let Some(spec) = graph.stage(&task.stage) else {
@@ -308,8 +321,10 @@ impl<S: Stage> Worker<S> {
     /// and is found done. (The library's `double_ack` takes "no responders" for a yes.)
     async fn confirm(&self, message: &Message, kind: AckKind) {
         let Some(reply) = message.reply.clone() else { return };
-        if let Err(error) = self.bus.client.request(reply, kind.into()).await {
-            tracing::debug!(%error, "an acknowledgement was not confirmed");
+        let payload: Bytes = kind.into();
+        let confirm = || self.bus.client.request(reply.clone(), payload.clone());
+        if let Err(error) = patiently(|| "confirm an acknowledgement".to_owned(), confirm).await {
+            tracing::debug!(%error, "a task will come again");
         }
     }
 }
@@ -321,13 +336,15 @@ struct Delivery {
     /// 1 for the first time that anyone has it.
     number: u32,
     sequence: u64,
+    age: Duration,
 }
 
 impl Delivery {
     fn of(message: Message, task: TaskMessage) -> Self {
-        let (number, sequence) =
-            message.info().map_or((1, 0), |info| (info.delivered, info.stream_sequence));
-        Self { message, task, number: u32::try_from(number).unwrap_or(1), sequence }
+        let (number, sequence, age) = message.info().map_or((1, 0, Duration::ZERO), |info| {
+            (info.delivered, info.stream_sequence, age(info.published.unix_timestamp()))
+        });
+        Self { message, task, number: u32::try_from(number).unwrap_or(1), sequence, age }
     }
 
     /// Stands for as long as the task has not been deleted with its run.
@@ -340,6 +357,12 @@ impl Delivery {
             tracing::debug!(%error, "a lease was not renewed");
         }
     }
+}
+
+/// How long ago that second was.
+fn age(second: i64) -> Duration {
+    let seconds = Timestamp::now().as_second().saturating_sub(second);
+    Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
 }
 
 /// Why a task was not brought to an end.

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 
 use super::{Bucket, Meta, ObjectRef};
-use crate::bus::{Bus, BusError, During};
+use crate::bus::{Bus, BusError};
 use crate::job::RunId;
-use crate::jobs::is_conflict;
+use crate::jobs::{Standing, unheard};
+use crate::write::patiently;
 
 /// How often a name is tried that others give at the same time.
 const NAME_ATTEMPTS: u32 = 10;
@@ -41,13 +42,13 @@ impl Bus {
             if meta.is_some_and(|meta| meta.nuid == object.nuid) {
                 return Ok(true);
             }
-            if self.live_job(run).await?.is_none() {
-                return Ok(false);
+            match self.standing(run).await? {
+                Standing::Live(_) => {}
+                Standing::Over => return Ok(false),
+                Standing::Unheard => return Err(unheard(run)),
             }
-            match self.publish_meta(&Meta::of(object, name), Some(sequence)).await {
-                Ok(()) => return Ok(true),
-                Err(error) if is_conflict(&error) => {}
-                Err(error) => return Err(error),
+            if self.replace_meta(&Meta::of(object, name), sequence).await? {
+                return Ok(true);
             }
         }
         Err(BusError::new(format!("give the name {name}"), "others change it all the time"))
@@ -61,8 +62,10 @@ impl Bus {
                 continue;
             }
             let stream = self.stream_of(Bucket::Output).await?;
-            let purge = stream.purge().sequence(sequence + 1).filter(Bucket::Output.meta(name));
-            purge.await.during(format!("take back the name {name}"))?;
+            let subject = Bucket::Output.meta(name);
+            let purge =
+                || async { stream.purge().sequence(sequence + 1).filter(&subject).await.map(drop) };
+            patiently(|| format!("take back the name {name}"), purge).await?;
         }
         Ok(())
     }

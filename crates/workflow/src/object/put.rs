@@ -118,7 +118,7 @@ impl ObjectWriter {
             digest: format!("SHA-256={digest}"),
         };
         if self.is_named {
-            self.bus.publish_meta(&Meta::of(&object, &self.name), None).await?;
+            self.bus.publish_meta(&Meta::of(&object, &self.name)).await?;
         }
         self.finished = true;
         Ok(object)

@@ -18,6 +18,7 @@ use crate::bus::BusError;
 use crate::event::{self, TaskProgress};
 use crate::graph::StageSpec;
 use crate::job::{Fact, Job, RunId, TaskMessage};
+use crate::jobs::Standing;
 use crate::layout::HEARTBEAT;
 use crate::names;
 use crate::stage::{Failure, Output, Stage, Task, lock};
@@ -143,7 +144,7 @@ impl<S: Stage> Worker<S> {
                     }
                 }
                 _ = look.tick() => {
-                    if matches!(self.bus.live_job(run).await, Ok(None)) {
+                    if matches!(self.bus.standing(run).await, Ok(Standing::Over)) {
                         return;
                     }
                 }
