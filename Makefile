@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -ec
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint bench build setup clean
+.PHONY: help demo up test test-k8s lint bench build setup clean
 
 SONG  ?= demo/song.mp3
 OUT   ?= out
@@ -18,7 +18,7 @@ SUM := { print; fflush() } \
     END { print passed + 0 " passed, " failed + 0 " failed" }
 
 help: ## Show this
-	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 demo: build ## Separate a song, and stop again; also SONG=… OUT=… MODEL=…
 	@scripts/demo
@@ -30,9 +30,13 @@ up: build ## Start the whole stack on http://127.0.0.1:5000, until Ctrl-C
 test: lint build ## Check everything that CI checks
 	@cargo test --release --workspace 2>&1 | awk '$(SUM)'
 
-lint: setup ## Check the form of the code
+test-k8s: ## Check k8s/ against every schema there is; needs kubectl and Go
+	k8s/check
+
+lint: setup ## Check the form of the code, the dashboards and the manifests
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets -- -D warnings
+	scripts/check-config
 
 bench: setup ## Measure: the runtime, and the model against Demucs for Python
 	cargo bench --profile release --workspace --benches

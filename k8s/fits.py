@@ -1,0 +1,160 @@
+"""What has to fit together in an installation, and stands in more than one place."""
+
+import pathlib
+import re
+import tomllib
+
+TREE = pathlib.Path(__file__).resolve().parent.parent
+SPARE_SECONDS = 10  # from the end of a process's grace until it is killed
+NATS_LANES = ("", "-batch")  # what a consumer's name has after that of its stage
+FROM_ELSEWHERE = {"nkeys", "nats-tls"}  # Secrets that nobody commits
+
+
+def misfits(objects):
+    by_kind = {}
+    for document in objects:
+        by_kind.setdefault(document["kind"], {})[document["metadata"]["name"]] = document
+    yield from stages(by_kind)
+    for kind in ("Deployment", "StatefulSet", "Job"):
+        for document in by_kind.get(kind, {}).values():
+            yield from pod(document, by_kind)
+    for document in by_kind.get("Deployment", {}).values():
+        yield from grace(document)
+    for document in by_kind.get("StatefulSet", {}).values():
+        yield from nats(document)
+    yield from scaled(by_kind)
+    yield from selectors(by_kind)
+
+
+def stages(by_kind):
+    """Each stage of workflow.toml is a deployment, and the other way round."""
+    wanted = {stage["name"] for stage in tomllib.loads((TREE / "workflow.toml").read_text())["stage"]}
+    is_stage = lambda document: document["metadata"]["labels"].get("stemflow/role") == "stage"
+    there = {name for name, document in by_kind["Deployment"].items() if is_stage(document)}
+    if wanted != there:
+        yield f"workflow.toml has the stages {sorted(wanted)}, there are deployments {sorted(there)}"
+
+
+def containers(document):
+    spec = document["spec"]["template"]["spec"]
+    return spec.get("initContainers", []) + spec["containers"]
+
+
+def pod(document, by_kind):
+    """A pod's identity and all that it mounts is there, and none of it more than it needs."""
+    name, spec = document["metadata"]["name"], document["spec"]["template"]["spec"]
+    if spec["serviceAccountName"] not in by_kind["ServiceAccount"]:
+        yield f"{name} has an account that is not there"
+    if spec["automountServiceAccountToken"]:
+        yield f"{name} gets a token for Kubernetes"
+    if not spec["securityContext"]["runAsNonRoot"]:
+        yield f"{name} may be root"
+    for container in containers(document):
+        if not container["securityContext"]["readOnlyRootFilesystem"]:
+            yield f"{name}: {container['name']} may write over its own programs"
+        version = container["image"].rpartition(":")[2]
+        if "/" in version or version == "latest":
+            yield f"{name}: {container['image']} has no version"
+        if container["image"].startswith("stemflow/") and version != our_version():
+            yield f"{name}: {container['image']} is not the version in Cargo.toml, {our_version()}"
+    for volume in spec.get("volumes", []):
+        for source in [volume, *volume.get("projected", {}).get("sources", [])]:
+            config = source.get("configMap", {}).get("name")
+            if config and config not in by_kind["ConfigMap"]:
+                yield f"{name} mounts the ConfigMap {config}, which is not there"
+            secret = source.get("secret", {})
+            secret = secret.get("secretName") or secret.get("name")
+            if secret and secret not in FROM_ELSEWHERE:
+                yield f"{name} mounts the Secret {secret}, of which nobody knows"
+
+
+def our_version():
+    return tomllib.loads((TREE / "Cargo.toml").read_text())["workspace"]["package"]["version"]
+
+
+def environment(document):
+    return {
+        variable["name"]: variable.get("value")
+        for container in document["spec"]["template"]["spec"]["containers"]
+        for variable in container.get("env", [])
+    }
+
+
+def grace(document):
+    """A pod is killed only after its process has had the grace that it was promised."""
+    promised = environment(document).get("STEMFLOW_GRACE")
+    if not promised:
+        return
+    spec = document["spec"]["template"]["spec"]
+    sleeps = [
+        container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+        for container in spec["containers"]
+    ]
+    needed = int(promised.removesuffix("s")) + max(sleeps) + SPARE_SECONDS
+    if spec["terminationGracePeriodSeconds"] < needed:
+        yield f"{document['metadata']['name']} is killed before the {needed} s that it needs to go"
+
+
+def nats(document):
+    """The servers get each variable that their configuration asks for, and their limits are real."""
+    given = environment(document)
+    files = ["cluster.conf"] + (["tls.conf"] if "TLS_CERT" in given else [])
+    text = "\n".join(re.sub(r"#.*", "", (TREE / "nats" / name).read_text()) for name in files)
+    for variable in re.findall(r"\$(\w+)", text):
+        if variable not in given:
+            yield f"nats/ asks for {variable}, which the servers are not given"
+    claim = document["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"]
+    share = size(given["MAX_FILE_STORE"]) / size(claim)
+    if not 0.6 <= share <= 0.9:
+        yield f"NATS may store {share:.0%} of its disk: about 85 % is right"
+    server = document["spec"]["template"]["spec"]["containers"][0]
+    share = size(given["GOMEMLIMIT"]) / size(server["resources"]["limits"]["memory"])
+    if not 0.7 <= share <= 0.9:
+        yield f"GOMEMLIMIT is {share:.0%} of the memory limit: about 80 % is right"
+    routes = re.findall(r"nats://(\S+?):6222", given["ROUTES"])
+    wanted = [f"nats-{n}.{document['spec']['serviceName']}" for n in range(document["spec"]["replicas"])]
+    if routes != wanted:
+        yield f"the servers look for each other at {routes}, and are {wanted}"
+
+
+def size(text):
+    number, unit = re.fullmatch(r"(\d+)([A-Za-z]+)", text).groups()
+    unit = unit.removesuffix("B")
+    return int(number) * (1024 if unit.endswith("i") else 1000) ** "KMGT".index(unit[0]) * (
+        1024 if unit.endswith("i") else 1000)
+
+
+def scaled(by_kind):
+    """What is scaled from outside says no number itself; each lane's consumer is counted."""
+    for kind in ("ScaledObject", "HorizontalPodAutoscaler"):
+        for name, document in by_kind.get(kind, {}).items():
+            target = document["spec"]["scaleTargetRef"]["name"]
+            deployment = by_kind["Deployment"].get(target)
+            if not deployment:
+                yield f"{kind} {name} scales {target}, which is not there"
+            elif "replicas" in deployment["spec"]:
+                yield f"{target} says how many it is, and {kind} {name} does too"
+    for name, document in by_kind.get("ScaledObject", {}).items():
+        consumers = [trigger["metadata"]["consumer"] for trigger in document["spec"]["triggers"]]
+        if consumers != [name + lane for lane in NATS_LANES]:
+            yield f"ScaledObject {name} counts {consumers}"
+
+
+def selectors(by_kind):
+    """Whatever selects pods finds some."""
+    pods = [
+        document["spec"]["template"]["metadata"]["labels"]
+        for kind in ("Deployment", "StatefulSet", "Job")
+        for document in by_kind.get(kind, {}).values()
+    ]
+    for kind, where in (
+        ("Service", lambda spec: spec["selector"]),
+        ("PodDisruptionBudget", lambda spec: spec["selector"]["matchLabels"]),
+        ("NetworkPolicy", lambda spec: spec["podSelector"].get("matchLabels", {})),
+        ("PodMonitor", lambda spec: spec["selector"]["matchLabels"]),
+        ("PodMonitoring", lambda spec: spec["selector"]["matchLabels"]),
+    ):
+        for name, document in by_kind.get(kind, {}).items():
+            wanted = where(document["spec"]).items()
+            if not any(wanted <= labels.items() for labels in pods):
+                yield f"{kind} {name} selects no pod"
