@@ -66,6 +66,7 @@ impl Config {
             nats_url: self.nats_url.clone(),
             name: "gateway".to_owned(),
             concurrency: None,
+            batch_share: 4,
             grace: self.grace,
         }
     }

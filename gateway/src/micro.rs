@@ -43,7 +43,7 @@ const DOORS: [(Door, &str, &str, &str); 4] = [
     (
         Door::Submit,
         "submit",
-        "Separates a song of the bucket `queue`; takes model, stems, format, bitrate, overlap",
+        "Separates a song of the bucket `queue`; takes model, stems, format, bitrate, overlap, lane",
         r#"{"object": "song.mp3", …}"#,
     ),
     (Door::Status, "status", "Tells how a job stands", "<hash> or {\"hash\": …}"),

@@ -14,7 +14,7 @@ use futures::StreamExt;
 use tests::{Closure, NatsServer};
 use tokio_util::sync::CancellationToken;
 use workflow::{
-    Bucket, Bus, Graph, Input, JobId, JobState, ObjectRef, Output, Submission, Task, layout,
+    Bucket, Bus, Graph, Input, JobId, JobState, Lane, ObjectRef, Output, Submission, Task, layout,
 };
 
 const FAN_OUT: usize = 200;
@@ -75,7 +75,8 @@ impl Bench {
             .await
             .expect("connected");
         let input = Input { object: self.input.clone(), owned: false };
-        let submission = Submission { id, spec: serde_json::Value::Null, input };
+        let lane = Lane::Interactive;
+        let submission = Submission { id, spec: serde_json::Value::Null, input, lane };
         self.bus.submit(submission, &self.graph, |_| true).await.expect("the server is up");
         while let Some(event) = events.next().await {
             let job: workflow::Job = serde_json::from_slice(&event.payload).expect("a job");

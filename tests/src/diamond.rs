@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_nats::jetstream::{self, consumer::pull};
 use tokio_util::sync::CancellationToken;
 use workflow::{
-    Bucket, Bus, Config, Failure, Graph, Input, Job, JobId, ObjectRef, Output, Submission,
+    Bucket, Bus, Config, Failure, Graph, Input, Job, JobId, Lane, ObjectRef, Output, Submission,
     Submitted, Task, layout,
 };
 
@@ -57,17 +57,19 @@ pub fn stage(name: &str) -> fn(&Task) -> Result<Output, Failure> {
 }
 
 /// Gives the numbers below the one that the input says, as a list; any other word is a list of its
-/// own.
+/// own. What ends with ` later` goes on in the lane `batch`.
 pub fn split(task: &Task) -> Result<Output, Failure> {
     let mut text = String::new();
     task.open(task.input()).read_to_string(&mut text)?;
+    let lane = text.strip_suffix(" later").map_or(Lane::Interactive, |_| Lane::Batch);
+    let text = text.trim_end_matches(" later").to_owned();
     let keys = match text.parse() {
         Ok(count) => (0_usize..count).map(|number| format!("{number:03}")).collect(),
         Err(_) if text == "poison" => vec![text],
         Err(_) => return Err(Failure::permanent("no-number", "send a number")),
     };
     store(task, Bucket::Work, "table", &[0; LARGE])?;
-    Ok(Output::none().with_list("number", keys))
+    Ok(Output::none().with_list("number", keys).in_lane(lane))
 }
 
 /// The square of a number, in an object.
@@ -189,9 +191,9 @@ impl<S> Diamond<S> {
     /// If the server does not do it.
     pub async fn shorten_leases(&self, lease: Duration) {
         let js = jetstream::new(self.bus.client().clone());
-        for stage in self.graph.stages() {
-            let consumer =
-                js.get_consumer_from_stream::<pull::Config, _, _>(&stage.name, "STEMFLOW");
+        let stages = self.graph.stages().iter();
+        for name in stages.flat_map(|stage| [stage.name.clone(), format!("{}-batch", stage.name)]) {
+            let consumer = js.get_consumer_from_stream::<pull::Config, _, _>(&name, "STEMFLOW");
             let mut consumer = consumer.await.expect("the consumer is there");
             let mut config = consumer.info().await.expect("it tells of itself").config.clone();
             config.ack_wait = lease;
@@ -207,11 +209,20 @@ impl<S> Diamond<S> {
     /// # Panics
     /// If NATS does not take it.
     pub async fn submit(&self, text: &str) -> Submitted {
+        self.submit_to(text, Lane::Interactive).await
+    }
+
+    /// The same, to a lane.
+    ///
+    /// # Panics
+    /// If NATS does not take it.
+    pub async fn submit_to(&self, text: &str, lane: Lane) -> Submitted {
         let name = format!("input/{}", self.bus.unique());
         let mut object = self.bus.put(Bucket::Queue, name, None);
         object.write(text.as_bytes()).await.expect("the bucket is there");
         let input = Input { object: object.finish().await.expect("it is stored"), owned: true };
-        let submission = Submission { id: JobId::of(text), spec: serde_json::Value::Null, input };
+        let spec = serde_json::Value::Null;
+        let submission = Submission { id: JobId::of(text), spec, input, lane };
         self.bus.submit(submission, &self.graph, |_| true).await.expect("it is taken")
     }
 

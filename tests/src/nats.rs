@@ -47,6 +47,7 @@ pub(crate) fn config(nats_url: String) -> workflow::Config {
         nats_url,
         name: "test".to_owned(),
         concurrency: None,
+        batch_share: 4,
         grace: Duration::from_secs(5),
     }
 }

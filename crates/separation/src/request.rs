@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use workflow::JobId;
+use workflow::{JobId, Lane};
 
 use crate::catalogue::{Catalogue, Model};
 
@@ -20,6 +20,8 @@ pub struct Request {
     pub overlap: Option<f64>,
     /// How many times the song is separated with a shift, the results averaged.
     pub shifts: Option<u32>,
+    /// Whether the song comes before others, or after them.
+    pub lane: Option<Lane>,
     /// The song's file name, for those who look at the job.
     pub name: Option<String>,
     /// Where to tell that the job has ended.
@@ -43,6 +45,9 @@ pub struct Spec {
     /// How often it is separated, each time a little shifted, to take the mean; 0 is once, as it
     /// is.
     pub shifts: u32,
+    /// Whether it comes before other songs, or after them. Does not change the result.
+    #[serde(default)]
+    pub lane: Lane,
     /// The song's file name. Does not change the result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -130,8 +135,9 @@ impl Request {
         if shifts > MAX_SHIFTS {
             return Err(RequestError::Shifts(shifts));
         }
-        let Self { bitrate, name, callback, .. } = self;
-        Ok(Spec { model, stems, format, bitrate, overlap, shifts, name, callback })
+        let Self { bitrate, lane, name, callback, .. } = self;
+        let lane = lane.unwrap_or_default();
+        Ok(Spec { model, stems, format, bitrate, overlap, shifts, lane, name, callback })
     }
 }
 
@@ -223,7 +229,12 @@ mod tests {
     fn only_what_changes_the_result_changes_the_name() {
         let name = |json| resolve(json).unwrap().job_id("digest");
         let plain = name("{}");
-        assert_eq!(plain, name(r#"{"name": "a.mp3", "callback": {"url": "x"}, "format": "mp3"}"#));
+        assert_eq!(
+            plain,
+            name(
+                r#"{"name": "a.mp3", "callback": {"url": "x"}, "format": "mp3", "lane": "batch"}"#
+            )
+        );
         assert_eq!(
             name(r#"{"stems": ["vocals", "base"]}"#),
             name(r#"{"stems": ["bass", "vocals", "vocals"]}"#)

@@ -74,6 +74,9 @@ struct Wanted {
     /// How much of a segment it shares with the next, 0 to 0.9: more is smoother, and slower
     #[arg(long, value_name = "PART")]
     overlap: Option<f64>,
+    /// interactive comes first, batch after it
+    #[arg(long, value_name = "LANE")]
+    lane: Option<workflow::Lane>,
 }
 
 impl Wanted {
@@ -85,6 +88,7 @@ impl Wanted {
             ("format", self.format.clone()),
             ("bitrate", self.bitrate.map(|bitrate| bitrate.to_string())),
             ("overlap", self.overlap.map(|overlap| overlap.to_string())),
+            ("lane", self.lane.map(|lane| lane.to_string())),
         ];
         options.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
@@ -237,11 +241,11 @@ mod tests {
         };
         assert_eq!(options(&[]), []);
         assert_eq!(
-            options(&["--stems", "vocals,drums", "--overlap", "0.5", "--bitrate", "320"]),
+            options(&["--stems", "vocals,drums", "--overlap", "0.5", "--lane", "batch"]),
             [
                 ("stems", "vocals,drums".to_owned()),
-                ("bitrate", "320".to_owned()),
-                ("overlap", "0.5".to_owned())
+                ("overlap", "0.5".to_owned()),
+                ("lane", "batch".to_owned())
             ]
         );
         assert!(Cli::try_parse_from(["submit"]).is_err());

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::bus::{Bus, BusError};
 use crate::graph::{Graph, StageSpec};
-use crate::job::{Fact, Job, JobError, JobState, ONLY, RunId, StageTimes, TaskMessage};
+use crate::job::{Fact, Job, JobError, JobState, Lane, ONLY, RunId, StageTimes, TaskMessage};
 use crate::names;
 use crate::object::ObjectRef;
 
@@ -30,18 +30,94 @@ struct Ending {
 struct Standing {
     tasks: usize,
     complete: bool,
+    /// The lane that it has moved what comes after it to.
+    moved: Option<Lane>,
+}
+
+/// What is to be written into the job's record.
+struct News<'a> {
+    standings: BTreeMap<&'a str, Standing>,
+    weight: Option<f64>,
+    ending: Option<Ending>,
+}
+
+/// The facts of stages with one task per job, each read once at most.
+struct Known<'a> {
+    bus: &'a Bus,
+    run: &'a RunId,
+    facts: BTreeMap<String, Option<Fact>>,
+}
+
+impl Known<'_> {
+    async fn fact(&mut self, stage: &str) -> Result<Option<&Fact>, BusError> {
+        if !self.facts.contains_key(stage) {
+            let fact = self.bus.fact(self.run, stage, ONLY).await?;
+            self.facts.insert(stage.to_owned(), fact);
+        }
+        Ok(self.facts[stage].as_ref())
+    }
+
+    async fn keys(
+        &mut self,
+        graph: &Graph,
+        stage: &StageSpec,
+    ) -> Result<Result<Vec<String>, JobError>, BusError> {
+        let Some(each) = &stage.each else { return Ok(Ok(vec![ONLY.to_owned()])) };
+        for before in graph.ancestors(&stage.name).iter().rev() {
+            if before.each.is_some() {
+                continue;
+            }
+            let fact = self.fact(&before.name).await?;
+            if let Some(keys) = fact.and_then(|fact| fact.lists.get(each)) {
+                return Ok(Ok(keys.clone()));
+            }
+        }
+        Ok(Err(JobError {
+            code: "no-list".to_owned(),
+            message: format!("no stage before `{}` gave the list `{each}`", stage.name),
+            stage: stage.name.clone(),
+        }))
+    }
+}
+
+/// Where the tasks of a stage go. All that this depends on is settled before the first of them is
+/// released: where the job began, and the facts of the stages before. So whoever releases a task,
+/// and however often, it is always in the same lane, and never in both.
+fn lane_of(
+    job: &Job,
+    graph: &Graph,
+    stage: &StageSpec,
+    standings: &BTreeMap<&str, Standing>,
+) -> Lane {
+    let before = graph.ancestors(&stage.name);
+    let moved = before.iter().filter_map(|before| standings.get(before.name.as_str())?.moved);
+    moved.fold(job.lane, Lane::max)
 }
 
 impl Bus {
     /// Releases every task of the run that nothing holds back any more, and ends the job if there
     /// is nothing left to do. Returns the job as it then stands; `None` if it is not there.
     pub async fn advance(&self, run: &RunId, graph: &Graph) -> Result<Option<Job>, BusError> {
+        self.advance_by(run, graph, None).await
+    }
+
+    /// The same, for one who knows what was recorded last.
+    pub(crate) async fn advance_by(
+        &self,
+        run: &RunId,
+        graph: &Graph,
+        last: Option<&Fact>,
+    ) -> Result<Option<Job>, BusError> {
         let Some(job) = self.job(&run.job).await? else { return Ok(None) };
         if job.run != run.number || job.state.is_final() {
             return Ok(Some(job));
         }
         let recorded = self.recorded_of_run(run).await?;
         let count = |stage: &str| recorded.get(stage).map_or(0, Vec::len);
+        let last = last.filter(|fact| fact.key == ONLY);
+        let facts = last.map(|fact| (fact.stage.clone(), Some(fact.clone()))).into_iter().collect();
+        let mut known = Known { bus: self, run, facts };
+        let mut weight = None;
         let mut standings: BTreeMap<&str, Standing> = BTreeMap::new();
         for stage in graph.stages() {
             let is_complete =
@@ -49,26 +125,35 @@ impl Bus {
             if !stage.after.iter().all(is_complete) {
                 continue;
             }
-            let keys = match self.keys(run, graph, stage).await? {
+            let keys = match known.keys(graph, stage).await? {
                 Ok(keys) => keys,
                 Err(error) => return self.fail(run, error, false).await,
             };
             let complete = count(&stage.name) >= keys.len();
-            let released = job.stages.contains_key(&stage.name);
-            if !complete && !released {
-                self.release(run, stage, &keys).await?;
+            let noted = job.stages.get(&stage.name);
+            if !complete && noted.is_none() {
+                let lane = lane_of(&job, graph, stage, &standings);
+                self.release(run, stage, lane, &keys).await?;
             }
-            standings.insert(&stage.name, Standing { tasks: keys.len(), complete });
+            let mut moved = noted.and_then(|times| times.moved);
+            let is_new = complete && noted.is_none_or(|times| times.finished.is_none());
+            if is_new && stage.each.is_none() && !graph.is_last(&stage.name) {
+                let fact = known.fact(&stage.name).await?;
+                moved = fact.and_then(|fact| fact.lane);
+                weight = weight.or(fact.and_then(|fact| fact.weight));
+            }
+            standings.insert(&stage.name, Standing { tasks: keys.len(), complete, moved });
         }
         let all_complete = standings.len() == graph.stages().len()
             && standings.values().all(|standing| standing.complete);
         let ending = if all_complete { Some(self.ending(run, graph).await?) } else { None };
-        let Some(Ending { names, .. }) = &ending else {
-            return self.note(run, graph, &standings, None).await;
+        let news = News { standings, weight, ending };
+        let Some(Ending { names, .. }) = &news.ending else {
+            return self.note(run, graph, &news).await;
         };
         // The names come first: whoever reads that the job is done finds what it has made.
         self.give_names(run, names).await?;
-        let job = self.note(run, graph, &standings, ending.as_ref()).await?;
+        let job = self.note(run, graph, &news).await?;
         let is_ours = |job: &Job| job.run == run.number && job.state == JobState::Done;
         if !job.as_ref().is_some_and(is_ours) {
             self.take_names(names).await?;
@@ -83,46 +168,31 @@ impl Bus {
         graph: &Graph,
         stage: &StageSpec,
     ) -> Result<Result<Vec<String>, JobError>, BusError> {
-        let Some(each) = &stage.each else { return Ok(Ok(vec![ONLY.to_owned()])) };
-        for before in graph.ancestors(&stage.name).iter().rev() {
-            if before.each.is_some() {
-                continue;
-            }
-            let fact = self.fact(run, &before.name, ONLY).await?;
-            if let Some(keys) = fact.and_then(|mut fact| fact.lists.remove(each)) {
-                return Ok(Ok(keys));
-            }
-        }
-        Ok(Err(JobError {
-            code: "no-list".to_owned(),
-            message: format!("no stage before `{}` gave the list `{each}`", stage.name),
-            stage: stage.name.clone(),
-        }))
+        Known { bus: self, run, facts: BTreeMap::new() }.keys(graph, stage).await
     }
 
     async fn release(
         &self,
         run: &RunId,
         stage: &StageSpec,
+        lane: Lane,
         keys: &[String],
     ) -> Result<(), BusError> {
         let of = keys.len();
         let publishes = futures::stream::iter(keys.to_vec()).map(|key| {
-            let subject = names::task(&stage.name, run, &key);
+            let subject = names::task(&stage.name, lane, run, &key);
             let task = TaskMessage { run: run.clone(), stage: stage.name.clone(), key, of };
             async move { self.publish_once(subject, &task).await }
         });
         publishes.buffer_unordered(RELEASES).try_collect::<Vec<_>>().await?;
-        tracing::debug!(%run, stage = stage.name, tasks = of, "released");
+        tracing::debug!(%run, stage = stage.name, %lane, tasks = of, "released");
         Ok(())
     }
 
     /// What the last stages of the graph have to say.
     async fn ending(&self, run: &RunId, graph: &Graph) -> Result<Ending, BusError> {
-        let is_last =
-            |name: &String| !graph.stages().iter().any(|stage| stage.after.contains(name));
         let (mut results, mut names) = (BTreeMap::new(), BTreeMap::new());
-        for stage in graph.stages().iter().filter(|stage| is_last(&stage.name)) {
+        for stage in graph.stages().iter().filter(|stage| graph.is_last(&stage.name)) {
             let mut facts = self.facts(run, &stage.name).await?;
             for fact in &mut facts {
                 names.append(&mut fact.names);
@@ -143,24 +213,29 @@ impl Bus {
         &self,
         run: &RunId,
         graph: &Graph,
-        standings: &BTreeMap<&str, Standing>,
-        ending: Option<&Ending>,
+        news: &News<'_>,
     ) -> Result<Option<Job>, BusError> {
         let now = Timestamp::now();
         let changed = self
             .change_run(run, |job| {
                 let before = job.clone();
                 for stage in graph.stages() {
-                    let Some(standing) = standings.get(stage.name.as_str()) else { continue };
+                    let Some(standing) = news.standings.get(stage.name.as_str()) else { continue };
                     let times = job.stages.entry(stage.name.clone()).or_insert_with(|| {
                         job.state = JobState::Running(stage.state());
-                        StageTimes { tasks: standing.tasks, released: now, finished: None }
+                        StageTimes {
+                            tasks: standing.tasks,
+                            released: now,
+                            finished: None,
+                            moved: None,
+                        }
                     });
                     if standing.complete && times.finished.is_none() {
-                        times.finished = Some(now);
+                        (times.finished, times.moved) = (Some(now), standing.moved);
                     }
                 }
-                if let Some(Ending { results, names }) = ending {
+                job.weight = news.weight.or(job.weight);
+                if let Some(Ending { results, names }) = &news.ending {
                     job.results = results.clone();
                     job.names = names.clone();
                     job.state = JobState::Done;

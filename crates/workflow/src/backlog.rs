@@ -4,11 +4,12 @@ use async_nats::jetstream::consumer::{Consumer, pull};
 
 use crate::bus::{Bus, BusError};
 use crate::graph::Graph;
+use crate::job::Lane;
 use crate::names;
 use crate::write::patiently;
 
 /// The tasks of one stage that are not done, of all jobs, and who asks for them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Backlog {
     /// The stage.
     pub stage: String,
@@ -39,11 +40,25 @@ impl Bus {
         Ok(backlogs)
     }
 
-    /// What one stage has before it.
+    /// What one stage has before it, in both lanes.
     pub async fn backlog(&self, stage: &str) -> Result<Backlog, BusError> {
-        let look = || self.js.get_consumer_from_stream(stage, names::STREAM);
+        let mut whole = Backlog { stage: stage.to_owned(), ..Backlog::default() };
+        for lane in Lane::ALL {
+            let Backlog { waiting, in_hand, asked, .. } = self.backlog_of(stage, lane).await?;
+            whole.waiting += waiting;
+            whole.in_hand += in_hand;
+            // An idle worker asks in both.
+            whole.asked = whole.asked.max(asked);
+        }
+        Ok(whole)
+    }
+
+    /// What one stage has before it in one lane.
+    pub async fn backlog_of(&self, stage: &str, lane: Lane) -> Result<Backlog, BusError> {
+        let name = names::consumer(stage, lane);
+        let look = || self.js.get_consumer_from_stream(&name, names::STREAM);
         let consumer: Consumer<pull::Config> =
-            patiently(|| format!("look at the consumer `{stage}`"), look).await?;
+            patiently(|| format!("look at the consumer `{name}`"), look).await?;
         let info = consumer.cached_info();
         Ok(Backlog {
             stage: stage.to_owned(),

@@ -6,6 +6,9 @@ use std::time::Duration;
 /// Shorter than the 30 s that Kubernetes gives by default.
 const DEFAULT_GRACE: Duration = Duration::from_secs(20);
 
+/// One task of the lane `batch` for three of the other.
+const DEFAULT_BATCH_SHARE: usize = 4;
+
 /// How a process reaches NATS and what it is called there.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -15,6 +18,9 @@ pub struct Config {
     pub name: String,
     /// How many tasks run at once (`STEMFLOW_CONCURRENCY`); the stage's own number if absent.
     pub concurrency: Option<usize>,
+    /// One in so many tasks is of the lane `batch` while tasks of both wait
+    /// (`STEMFLOW_BATCH_SHARE`, default 4).
+    pub batch_share: usize,
     /// How long a task may go on after SIGTERM before it is given back (`STEMFLOW_GRACE`).
     pub grace: Duration,
 }
@@ -36,11 +42,12 @@ impl Config {
             Ok(value) => Some(positive("STEMFLOW_CONCURRENCY", value)?),
             Err(_) => None,
         };
-        let grace = match env::var("STEMFLOW_GRACE") {
-            Ok(value) => duration("STEMFLOW_GRACE", value)?,
-            Err(_) => DEFAULT_GRACE,
+        let grace = duration_from_env("STEMFLOW_GRACE", DEFAULT_GRACE)?;
+        let batch_share = match env::var("STEMFLOW_BATCH_SHARE") {
+            Ok(value) => positive("STEMFLOW_BATCH_SHARE", value)?,
+            Err(_) => DEFAULT_BATCH_SHARE,
         };
-        Ok(Self { grace, nats_url, name: name.to_owned(), concurrency })
+        Ok(Self { grace, batch_share, nats_url, name: name.to_owned(), concurrency })
     }
 }
 
@@ -51,7 +58,12 @@ fn positive(variable: &'static str, value: String) -> Result<usize, ConfigError>
     }
 }
 
-fn duration(variable: &'static str, value: String) -> Result<Duration, ConfigError> {
+/// A time that a variable of the environment gives, such as `20s` or `2m`.
+pub fn duration_from_env(
+    variable: &'static str,
+    default: Duration,
+) -> Result<Duration, ConfigError> {
+    let Ok(value) = env::var(variable) else { return Ok(default) };
     let expected = "a time such as 20s or 2m is";
     humantime::parse_duration(&value).map_err(|_| ConfigError { variable, value, expected })
 }

@@ -99,6 +99,8 @@ pub enum GraphError {
     UnknownKey { stage: String, key: String },
     #[error("{what} `{name}`: use 1 to 32 of a-z, 0-9 and -")]
     Name { what: &'static str, name: String },
+    #[error("stage `{0}`: a name that ends in `-batch` is that of a consumer, use another")]
+    Reserved(String),
     #[error("stage `{0}` is declared twice")]
     Duplicate(String),
     #[error("stage `{stage}` comes after `{after}`, which is not a stage")]
@@ -162,6 +164,11 @@ impl Graph {
         ancestors(&self.stages, name)
     }
 
+    /// True if no other stage comes after it.
+    pub(crate) fn is_last(&self, name: &str) -> bool {
+        !self.stages.iter().any(|stage| stage.after.iter().any(|after| after == name))
+    }
+
     /// The text that this graph was read from.
     pub fn source(&self) -> &str {
         &self.source
@@ -180,6 +187,9 @@ fn check_stages(stages: &[StageSpec], errors: &mut Vec<GraphError>) {
         let name = || stage.name.clone();
         if !names::is_token(&stage.name) {
             errors.push(GraphError::Name { what: "stage", name: name() });
+        }
+        if stage.name.ends_with(names::BATCH) {
+            errors.push(GraphError::Reserved(name()));
         }
         if !seen.insert(&stage.name) {
             errors.push(GraphError::Duplicate(name()));

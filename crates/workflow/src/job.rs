@@ -103,6 +103,46 @@ impl<'de> Deserialize<'de> for RunId {
     }
 }
 
+/// Which tasks come first. Whoever waits for a song at the screen is not to wait for a night's work.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Lane {
+    /// Comes first.
+    #[default]
+    Interactive,
+    /// Has what the other leaves, and a share in any case.
+    Batch,
+}
+
+impl Lane {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Interactive, Self::Batch];
+}
+
+/// The text is not the name of a lane.
+#[derive(Debug, thiserror::Error, PartialEq)]
+#[error("not a lane: use interactive or batch")]
+pub struct NotALane;
+
+impl FromStr for Lane {
+    type Err = NotALane;
+
+    fn from_str(text: &str) -> Result<Self, NotALane> {
+        Self::ALL.into_iter().find(|lane| lane.to_string() == text).ok_or(NotALane)
+    }
+}
+
+impl fmt::Display for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Interactive => "interactive",
+            Self::Batch => "batch",
+        })
+    }
+}
+
 /// Where a job stands. `Running` holds the name of the stage's state, such as `decoding`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", from = "String")]
@@ -171,6 +211,12 @@ pub struct Job {
     pub spec: Value,
     /// What the first stages read.
     pub input: Input,
+    /// The lane it began in; a stage may move what comes after it, see [`Job::lane_now`].
+    #[serde(default)]
+    pub lane: Lane,
+    /// How much work it is, in the words of its stages; once one of them has told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<f64>,
     /// When it was sent; of the current run.
     pub submitted: Timestamp,
     /// When this record changed last.
@@ -207,6 +253,11 @@ impl Job {
         RunId { job: self.hash.clone(), number: self.run }
     }
 
+    /// The lane of what is yet to come.
+    pub fn lane_now(&self) -> Lane {
+        self.stages.values().filter_map(|times| times.moved).fold(self.lane, Lane::max)
+    }
+
     /// Which attempt at a task its `delivery`-th delivery is.
     pub(crate) fn attempt(&self, task: &TaskMessage, delivery: u32) -> u32 {
         let excused = self.excused.get(&task.place()).copied().unwrap_or(0);
@@ -233,6 +284,9 @@ pub struct StageTimes {
     /// When the last of them was recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished: Option<Timestamp>,
+    /// The lane that it has moved what comes after it to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved: Option<Lane>,
 }
 
 /// Why a job failed, for its user.
@@ -282,6 +336,12 @@ pub struct Fact {
     /// The lists that later stages have one task each for.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub lists: BTreeMap<String, Vec<String>>,
+    /// The lane that what comes after it goes to, if that matters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lane: Option<Lane>,
+    /// How much work the job is, if it can tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<f64>,
     /// The objects that the task stored, by the names it gave them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub objects: BTreeMap<String, ObjectRef>,

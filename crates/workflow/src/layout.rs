@@ -10,6 +10,7 @@ use async_nats::jetstream::{Context, kv, object_store};
 use crate::bus::{self, Bus, BusError, During};
 use crate::config::Config;
 use crate::graph::{Graph, StageSpec};
+use crate::job::Lane;
 use crate::names;
 use crate::object::Bucket;
 
@@ -41,7 +42,9 @@ pub async fn ensure(config: &Config, graph: &Graph, replicas: usize) -> Result<B
     make_streams(&js, replicas).await?;
     make_buckets(&js, replicas).await?;
     for stage in graph.stages() {
-        make_consumer(&js, stage).await?;
+        for lane in Lane::ALL {
+            make_consumer(&js, stage, lane).await?;
+        }
     }
     let bus = Bus::open(config).await?;
     bus.store_graph(graph).await?;
@@ -148,21 +151,22 @@ async fn make_object_bucket(
     Ok(())
 }
 
-/// One durable consumer per stage, named as the stage. No `backoff`: it would override the lease.
-async fn make_consumer(js: &Context, stage: &StageSpec) -> Result<(), BusError> {
+/// A durable consumer for each lane of a stage. No `backoff`: it would override the lease.
+async fn make_consumer(js: &Context, stage: &StageSpec, lane: Lane) -> Result<(), BusError> {
+    let name = names::consumer(&stage.name, lane);
     let config = pull::Config {
-        durable_name: Some(stage.name.clone()),
-        description: Some(format!("Stemflow: tasks of the stage {}", stage.name)),
+        durable_name: Some(name.clone()),
+        description: Some(format!("Stemflow: tasks of the stage {}, lane {lane}", stage.name)),
         ack_policy: AckPolicy::Explicit,
         ack_wait: ACK_WAIT,
         max_deliver: i64::from(stage.attempts + SPARE_DELIVERIES),
-        filter_subject: names::tasks_of_stage(&stage.name),
+        filter_subject: names::tasks_of_stage(&stage.name, lane),
         max_waiting: MAX_WAITING,
         max_ack_pending: MAX_ACK_PENDING,
         ..Default::default()
     };
-    let what = || format!("make the consumer `{}`", stage.name);
-    js.create_consumer_on_stream(config, names::STREAM).await.during(what())?;
+    let made = js.create_consumer_on_stream(config, names::STREAM).await;
+    made.during(format!("make the consumer `{name}`"))?;
     Ok(())
 }
 

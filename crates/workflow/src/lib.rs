@@ -75,11 +75,11 @@ pub mod layout;
 
 pub use backlog::Backlog;
 pub use bus::{Bus, BusError};
-pub use config::{Config, ConfigError};
+pub use config::{Config, ConfigError, duration_from_env};
 pub use dead::{DeadLetter, LetterFilter, Redriven};
 pub use event::{LiveProgress, PROGRESS, STATE, TaskProgress};
 pub use graph::{Graph, GraphError, GraphErrors, StageProgress, StageSpec};
-pub use job::{Fact, Input, Job, JobError, JobId, JobState, RunId, StageTimes, TaskMessage};
+pub use job::{Fact, Input, Job, JobError, JobId, JobState, Lane, RunId, StageTimes, TaskMessage};
 pub use object::{Bucket, ObjectError, ObjectReader, ObjectRef, ObjectWriter};
 pub use reconcile::{Rounds, reconcile};
 pub use serve::{log_to_stderr, serve};

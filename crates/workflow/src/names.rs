@@ -2,7 +2,7 @@
 
 use async_nats::jetstream::kv;
 
-use crate::job::{JobId, RunId};
+use crate::job::{JobId, Lane, RunId};
 
 /// The control stream: tasks and facts.
 pub(crate) const STREAM: &str = "STEMFLOW";
@@ -28,9 +28,8 @@ pub(crate) const LETTERS: &str = "stemflow.dead.>";
 /// All that the server tells about tasks that it will not deliver again.
 pub(crate) const ADVISORIES: &str = "$JS.EVENT.ADVISORY.CONSUMER.>";
 
-/// The lane of every task for now; the subject keeps a place for others, so that a second lane
-/// needs no change to what is stored.
-pub(crate) const LANE: &str = "interactive";
+/// What the name of a consumer of the lane `batch` ends with; no stage's name does.
+pub(crate) const BATCH: &str = "-batch";
 
 /// True for a name that is one token of a subject: 1 to 32 of a-z, 0-9 and `-`.
 pub(crate) fn is_token(name: &str) -> bool {
@@ -38,9 +37,17 @@ pub(crate) fn is_token(name: &str) -> bool {
     (1..=32).contains(&name.len()) && name.chars().all(known)
 }
 
+/// The consumer of one lane of a stage.
+pub(crate) fn consumer(stage: &str, lane: Lane) -> String {
+    match lane {
+        Lane::Interactive => stage.to_owned(),
+        Lane::Batch => format!("{stage}{BATCH}"),
+    }
+}
+
 /// Where a task stands. It can be published there once.
-pub(crate) fn task(stage: &str, run: &RunId, key: &str) -> String {
-    format!("stemflow.task.{stage}.{LANE}.{run}.{key}")
+pub(crate) fn task(stage: &str, lane: Lane, run: &RunId, key: &str) -> String {
+    format!("stemflow.task.{stage}.{lane}.{run}.{key}")
 }
 
 /// The run, the stage and the key of a task's subject.
@@ -51,9 +58,9 @@ pub(crate) fn run_stage_and_key(task: &str) -> Option<(RunId, &str, &str)> {
     tokens.next().is_none().then_some((run, stage, key))
 }
 
-/// All tasks of one stage: what its consumer takes.
-pub(crate) fn tasks_of_stage(stage: &str) -> String {
-    format!("stemflow.task.{stage}.{LANE}.>")
+/// All tasks of one lane of a stage: what its consumer takes.
+pub(crate) fn tasks_of_stage(stage: &str, lane: Lane) -> String {
+    format!("stemflow.task.{stage}.{lane}.>")
 }
 
 /// All tasks of one run.
@@ -121,8 +128,10 @@ mod tests {
     #[test]
     fn a_task_is_found_again_by_its_subject() {
         let run = RunId::first(JobId::of("song"));
-        let subject = task("separate", &run, "007");
-        assert_eq!(run_stage_and_key(&subject), Some((run, "separate", "007")));
+        for lane in Lane::ALL {
+            let subject = task("separate", lane, &run, "007");
+            assert_eq!(run_stage_and_key(&subject), Some((run.clone(), "separate", "007")));
+        }
         for subject in ["stemflow.task.a.b.c.d", "stemflow.fact.a.b.c.d", "stemflow.task.a"] {
             assert_eq!(run_stage_and_key(subject), None);
         }

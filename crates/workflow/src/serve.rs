@@ -16,6 +16,7 @@ A stage of a Stemflow workflow: takes its tasks from NATS until it is told to st
 Environment:
   NATS_URL              servers, comma-separated  [nats://127.0.0.1:4222]
   STEMFLOW_CONCURRENCY  tasks at a time           [what suits the stage]
+  STEMFLOW_BATCH_SHARE  one task in so many is of the lane batch while both lanes wait  [4]
   STEMFLOW_GRACE        time to finish a task after SIGTERM  [20s]
   STEMFLOW_LOG          what is logged: error, warn, info, debug  [info]
   STEMFLOW_LOG_FORMAT   text or json  [text]

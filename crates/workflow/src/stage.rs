@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::bus::{Bus, BusError};
-use crate::job::{Fact, Job, JobId, ONLY, RunId, TaskMessage};
+use crate::job::{Fact, Job, JobId, Lane, ONLY, RunId, TaskMessage};
 use crate::names;
 use crate::object::{Bucket, ObjectError, ObjectReader, ObjectRef, ObjectWriter};
 
@@ -90,6 +90,8 @@ impl From<io::Error> for Failure {
 pub struct Output {
     pub(crate) data: Value,
     pub(crate) lists: BTreeMap<String, Vec<String>>,
+    pub(crate) lane: Option<Lane>,
+    pub(crate) weight: Option<f64>,
 }
 
 impl Output {
@@ -105,7 +107,7 @@ impl Output {
     pub fn of(data: &impl Serialize) -> Result<Self, Failure> {
         let data = serde_json::to_value(data)
             .map_err(|error| Failure::transient(format!("failed to write the result: {error}")))?;
-        Ok(Self { data, lists: BTreeMap::new() })
+        Ok(Self { data, ..Self::default() })
     }
 
     /// Adds a list that later stages have one task each for. Only stages with one task per job
@@ -113,6 +115,22 @@ impl Output {
     #[must_use]
     pub fn with_list(mut self, name: &str, keys: Vec<String>) -> Self {
         self.lists.insert(name.to_owned(), keys);
+        self
+    }
+
+    /// Moves the job to another lane for all that comes after this task. Only stages with one task
+    /// per job can, and what is in the lane `batch` stays there.
+    #[must_use]
+    pub fn in_lane(mut self, lane: Lane) -> Self {
+        self.lane = Some(lane);
+        self
+    }
+
+    /// Says how much work the job is, for those who have to know what is still to be done. Only
+    /// stages with one task per job can.
+    #[must_use]
+    pub fn weighing(mut self, weight: f64) -> Self {
+        self.weight = Some(weight);
         self
     }
 
@@ -264,6 +282,8 @@ impl Task {
             key,
             data: output.data,
             lists: output.lists,
+            lane: output.lane,
+            weight: output.weight,
             objects,
             names: self.names.into_inner().unwrap_or_else(PoisonError::into_inner),
             attempt: self.attempt,

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::bus::{Bus, BusError};
 use crate::graph::Graph;
-use crate::job::{Input, Job, JobId, JobState, RunId};
+use crate::job::{Input, Job, JobId, JobState, Lane, RunId};
 
 /// A job that someone wants done.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub struct Submission {
     pub spec: Value,
     /// What it starts from.
     pub input: Input,
+    /// Where its first tasks go; its own say if it runs already.
+    pub lane: Lane,
 }
 
 /// What became of a [`Submission`].
@@ -171,17 +173,17 @@ impl Bus {
 }
 
 fn new_run(submission: &Submission, graph: &Graph, run: u32) -> Job {
-    let Submission { id, spec, input } = submission.clone();
-    queued(RunId { job: id, number: run }, graph.digest().to_owned(), spec, input)
+    let Submission { id, spec, input, lane } = submission.clone();
+    queued(RunId { job: id, number: run }, graph.digest().to_owned(), spec, input, lane)
 }
 
 /// The next run of a job that has failed, from the same input.
 pub(crate) fn next_run(job: &Job) -> Job {
-    let Job { hash, workflow, spec, input, .. } = job.clone();
-    queued(RunId { job: hash, number: job.run + 1 }, workflow, spec, input)
+    let Job { hash, workflow, spec, input, lane, .. } = job.clone();
+    queued(RunId { job: hash, number: job.run + 1 }, workflow, spec, input, lane)
 }
 
-fn queued(run: RunId, workflow: String, spec: Value, input: Input) -> Job {
+fn queued(run: RunId, workflow: String, spec: Value, input: Input, lane: Lane) -> Job {
     let now = Timestamp::now();
     Job {
         hash: run.job,
@@ -190,6 +192,8 @@ fn queued(run: RunId, workflow: String, spec: Value, input: Input) -> Job {
         workflow,
         spec,
         input,
+        lane,
+        weight: None,
         submitted: now,
         updated: now,
         finished: None,

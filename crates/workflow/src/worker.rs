@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use self::attempt::Attempt;
-use self::pull::{PullConsumer, open};
+use self::pull::{Pull, open};
 use crate::bus::{Bus, BusError, During, from_json};
 use crate::config::Config;
 use crate::dead::DeadLetter;
@@ -57,12 +57,12 @@ pub async fn work(
     config: &Config,
     shutdown: CancellationToken,
 ) -> Result<(), BusError> {
-    let Some((bus, consumer)) = open(stage.name(), config, &shutdown).await else { return Ok(()) };
+    let Some(bus) = open(stage.name(), config, &shutdown).await else { return Ok(()) };
     let slots = config.concurrency.unwrap_or(stage.concurrency());
     tracing::info!(stage = stage.name(), slots, "ready");
     let worker = Arc::new(Worker {
+        pull: Pull::new(bus.clone(), stage.name(), config.batch_share),
         bus,
-        consumer,
         stage: Arc::new(stage),
         graphs: Mutex::default(),
         grace: config.grace,
@@ -81,7 +81,7 @@ pub async fn work(
 
 struct Worker<S> {
     bus: Bus,
-    consumer: PullConsumer,
+    pull: Pull,
     stage: Arc<S>,
     graphs: Mutex<Vec<Arc<Graph>>>,
     grace: Duration,
@@ -95,7 +95,7 @@ impl<S: Stage> Worker<S> {
         loop {
             let pulled = tokio::select! {
                 () = self.shutdown.cancelled() => return Ok(()),
-                pulled = self.pull() => pulled,
+                pulled = self.pull.task() => pulled,
             };
             match pulled {
                 Ok(Some(message)) => self.handle(message).await?,
@@ -153,7 +153,7 @@ impl<S: Stage> Worker<S> {
         let known = delivery.number > 1
             && self.bus.fact(&task.run, &task.stage, &task.key).await?.is_some();
         if known {
-            return Ok(self.finish(delivery, &graph).await?);
+            return Ok(self.finish(delivery, &graph, None).await?);
         }
         let attempt = job.attempt(task, delivery.number);
         if attempt > spec.attempts {
@@ -188,10 +188,10 @@ impl<S: Stage> Worker<S> {
         match outcome {
             Attempt::Done(fact) => match self.bus.record(&task.run, fact, &delivery.fence()).await?
             {
-                Once::Stored => self.finish(delivery, graph).await,
+                Once::Stored => self.finish(delivery, graph, Some(fact)).await,
                 Once::Existed => {
                     self.discard_loser(task, fact).await?;
-                    self.finish(delivery, graph).await
+                    self.finish(delivery, graph, None).await
                 }
                 Once::Late => {
                     for object in fact.objects.values() {
@@ -233,14 +233,19 @@ impl<S: Stage> Worker<S> {
         Ok(graph)
     }
 
-    /// Steps 3 to 5 of the hand-over.
-    async fn finish(&self, delivery: &Delivery, graph: &Graph) -> Result<(), BusError> {
+    /// Steps 3 to 5 of the hand-over; `fact` if it is known that it was the first.
+    async fn finish(
+        &self,
+        delivery: &Delivery,
+        graph: &Graph,
+        fact: Option<&Fact>,
+    ) -> Result<(), BusError> {
         let TaskMessage { run, stage, key, of } = &delivery.task;
         let progress =
             TaskProgress { run: run.clone(), stage: stage.clone(), key: key.clone(), done: 1.0 };
         self.bus.tell_progress(&progress).await;
         let last = *of == 1 || self.bus.recorded_of(run, stage).await? >= *of;
-        let job = if last { self.bus.advance(run, graph).await? } else { None };
+        let job = if last { self.bus.advance_by(run, graph, fact).await? } else { None };
         self.confirm(&delivery.message, AckKind::Ack).await;
         if let Some(job) = job.filter(|job| job.run == run.number && job.state.is_final()) {
             self.free(&job).await;
@@ -326,6 +331,18 @@ impl<S: Stage> Worker<S> {
         if let Err(error) = patiently(|| "confirm an acknowledgement".to_owned(), confirm).await {
             tracing::debug!(%error, "a task will come again");
         }
+    }
+}
+
+/// Gives back at once a task that came after its worker had found another.
+async fn decline(bus: &Bus, message: Message) {
+    if let Ok(task) = from_json("a task", &message.payload)
+        && let Err(error) = bus.excuse(&task).await
+    {
+        tracing::debug!(%error, "a delivery that was no attempt counts as one");
+    }
+    if let Err(error) = message.ack_with(AckKind::Nak(None)).await {
+        tracing::debug!(%error, "a task was not given back, its lease will run out");
     }
 }
 

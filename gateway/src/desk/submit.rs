@@ -93,6 +93,7 @@ impl Desk {
             id: spec.job_id(&song.object.digest),
             spec: serde_json::to_value(spec).map_err(|error| ApiError::Internal(error.into()))?,
             input: Input { object: song.object.clone(), owned: song.owned },
+            lane: workflow::Lane::Interactive,
         };
         let is_whole = |job: &workflow::Job| manifest(job).is_some_and(|result| result.is_whole());
         Ok(self.bus.submit(submission, &self.graph, is_whole).await?)

@@ -58,6 +58,7 @@ fn merge(query: Request, object: &[u8]) -> Result<Request, ApiError> {
         bitrate: object.bitrate.or(query.bitrate),
         overlap: object.overlap.or(query.overlap),
         shifts: object.shifts.or(query.shifts),
+        lane: object.lane.or(query.lane),
         name: object.name.or(query.name),
         callback: object.callback.or(query.callback),
     })

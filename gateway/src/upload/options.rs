@@ -30,6 +30,7 @@ pub(super) fn set(request: &mut Request, name: &str, value: &str) -> Result<(), 
         "bitrate" => request.bitrate = Some(number(name, value)?),
         "overlap" => request.overlap = Some(number(name, value)?),
         "shifts" => request.shifts = Some(number(name, value)?),
+        "lane" => request.lane = Some(value.parse().map_err(|error| refused(name, value, error))?),
         "name" | "filename" => request.name = Some(value.to_owned()),
         "callback" => request.callback = Some(callback(value)),
         _ => {}
@@ -43,9 +44,11 @@ pub(super) fn split_list(list: &str) -> impl Iterator<Item = String> {
 }
 
 fn number<N: FromStr>(name: &str, value: &str) -> Result<N, ApiError> {
-    value
-        .parse()
-        .map_err(|_| ApiError::Refused(format!("{name} is `{value}`: a number is expected")))
+    value.parse().map_err(|_| refused(name, value, "a number is expected"))
+}
+
+fn refused(name: &str, value: &str, why: impl std::fmt::Display) -> ApiError {
+    ApiError::Refused(format!("{name} is `{value}`: {why}"))
 }
 
 /// The whole of it as JSON, or only its URL.
@@ -78,6 +81,12 @@ mod tests {
         assert_eq!(request(&[("overlap", "0.5")]).unwrap().overlap, Some(0.5));
         assert_eq!(request(&[("bitrate", "")]).unwrap().bitrate, None);
         assert!(request(&[("bitrate", "lots")]).unwrap_err().contains("`lots`"));
+    }
+
+    #[test]
+    fn there_are_two_lanes() {
+        assert_eq!(request(&[("lane", "batch")]).unwrap().lane, Some(workflow::Lane::Batch));
+        assert!(request(&[("lane", "fast")]).unwrap_err().contains("use interactive or batch"));
     }
 
     #[test]

@@ -4,16 +4,24 @@
 //! input object ─► temporary file ─► Song ─► Cutter ─► one WAV object per shard + Plan
 //! ```
 
+use std::time::Duration;
+
 use audio::{Cutter, DecodeError, SAMPLE_RATE, Shard, Shards, Shifts, Song, Stats, WavWriter};
 use separation::{Model, Plan, Source, Spec};
-use workflow::{Bucket, Failure, Output, Stage, Task};
+use workflow::{Bucket, Failure, Lane, Output, Stage, Task};
 
 /// How much of a song goes into one shard: enough that moving it costs little beside separating
 /// it, little enough that many workers can share a song and that a lost one loses little.
 const SHARD_SECONDS: usize = 10;
 
+/// A song that is longer goes on in the lane `batch`, if the environment does not say otherwise.
+pub const LONG: Duration = Duration::from_secs(20 * 60);
+
 /// The stage `decode`.
-pub struct Decode;
+pub struct Decode {
+    /// A song that is longer goes on in the lane `batch`: it is not to stand before short ones.
+    pub long: Duration,
+}
 
 impl Stage for Decode {
     fn name(&self) -> &'static str {
@@ -57,7 +65,15 @@ impl Stage for Decode {
             },
             tags: tags(song.tags()),
         };
-        Ok(Output::of(&plan)?.with_list("shard", keys).with_list("stem", spec.stems))
+        let seconds = frames as f64 / f64::from(SAMPLE_RATE);
+        let output = Output::of(&plan)?.with_list("shard", keys).with_list("stem", spec.stems);
+        Ok(output.weighing(seconds).in_lane(self.lane(seconds)))
+    }
+}
+
+impl Decode {
+    fn lane(&self, seconds: f64) -> Lane {
+        if seconds > self.long.as_secs_f64() { Lane::Batch } else { Lane::Interactive }
     }
 }
 

@@ -1,32 +1,37 @@
-//! Where tasks come from: the stage's consumer, asked for one task at a time.
+//! Where tasks come from: the stage's two consumers, one for each lane, asked for one task at a time.
+//!
+//! First the lane whose turn it is, which answers at once; if it has nothing, both are asked to
+//! tell as soon as they have something, and the request that comes to nothing is taken back. So an
+//! idle worker has the next task at once, whichever lane it is in, and a busy one keeps the order.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::{Consumer, pull};
+use async_nats::{StatusCode, Subscriber};
 use futures::StreamExt;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{CONNECT_RETRY, Worker};
-use crate::bus::{Bus, BusError, During};
+use super::{CONNECT_RETRY, decline};
+use crate::bus::{Bus, BusError, During, to_json};
 use crate::config::Config;
+use crate::job::Lane;
 use crate::names;
-use crate::stage::Stage;
 
 /// How long one request for a task waits at the server, and so how long a worker may wait in vain
-/// after the server has lost it. Not with the library's heartbeats: its batch (0.51) goes to sleep
-/// on the first of them and leaves a task that comes later lying until the request expires.
+/// after the server has lost it. Without heartbeats: a lost request costs no more than this.
 const PULL_EXPIRES: Duration = Duration::from_secs(10);
+/// After which an answer is lost, past the time that the server was given.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
-pub(super) type PullConsumer = Consumer<pull::Config>;
-
-/// Connects, and waits for the consumer, which `stemflow init` or the gateway makes.
+/// Connects, and waits for the consumers, which `stemflow init` or the gateway makes.
 pub(super) async fn open(
     stage: &str,
     config: &Config,
     shutdown: &CancellationToken,
-) -> Option<(Bus, PullConsumer)> {
+) -> Option<Bus> {
     let mut told = false;
     loop {
         let opened = tokio::select! {
@@ -34,7 +39,7 @@ pub(super) async fn open(
             opened = try_open(stage, config) => opened,
         };
         match opened {
-            Ok(opened) => return Some(opened),
+            Ok(bus) => return Some(bus),
             Err(error) if !told => {
                 tracing::warn!(stage, %error, "not set up yet, waiting: `stemflow init` or the gateway makes it");
                 told = true;
@@ -45,17 +50,122 @@ pub(super) async fn open(
     }
 }
 
-async fn try_open(stage: &str, config: &Config) -> Result<(Bus, PullConsumer), BusError> {
+async fn try_open(stage: &str, config: &Config) -> Result<Bus, BusError> {
     let bus = Bus::open(config).await?;
-    let consumer = bus.js.get_consumer_from_stream(stage, names::STREAM).await;
-    Ok((bus, consumer.during(format!("open the consumer `{stage}`"))?))
+    for lane in Lane::ALL {
+        let name = names::consumer(stage, lane);
+        let consumer = bus.js.get_consumer_from_stream(&name, names::STREAM).await;
+        let _: Consumer<pull::Config> = consumer.during(format!("open the consumer `{name}`"))?;
+    }
+    Ok(bus)
 }
 
-impl<S: Stage> Worker<S> {
-    pub(super) async fn pull(&self) -> Result<Option<Message>, BusError> {
-        let what = || format!("ask for a task of `{}`", self.stage.name());
-        let request = self.consumer.batch().max_messages(1).expires(PULL_EXPIRES);
-        let mut messages = request.messages().await.during(what())?;
-        messages.next().await.transpose().during(what())
+/// The tasks of a stage, for all slots of one process.
+pub(super) struct Pull {
+    bus: Bus,
+    stage: &'static str,
+    batch_share: usize,
+    turn: AtomicUsize,
+}
+
+impl Pull {
+    pub(super) fn new(bus: Bus, stage: &'static str, batch_share: usize) -> Self {
+        Self { bus, stage, batch_share, turn: AtomicUsize::new(0) }
+    }
+
+    /// The next task; `None` if there was none for a while.
+    pub(super) async fn task(&self) -> Result<Option<Message>, BusError> {
+        let mut asked = self.ask(self.lane_of_turn(), None).await?;
+        match asked.answer().await? {
+            None => self.either().await,
+            task => Ok(task),
+        }
+    }
+
+    /// Every so many turns the lane `batch` comes first, so that it goes on however long the other is.
+    fn lane_of_turn(&self) -> Lane {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) + 1;
+        if turn.is_multiple_of(self.batch_share) { Lane::Batch } else { Lane::Interactive }
+    }
+
+    /// The first task that comes, of whichever lane.
+    async fn either(&self) -> Result<Option<Message>, BusError> {
+        let mut interactive = self.ask(Lane::Interactive, Some(PULL_EXPIRES)).await?;
+        let mut batch = self.ask(Lane::Batch, Some(PULL_EXPIRES)).await?;
+        let (task, mut other) = tokio::select! {
+            biased;
+            task = interactive.answer() => (task?, batch),
+            task = batch.answer() => (task?, interactive),
+        };
+        if task.is_none() {
+            // Its time is up as well.
+            return other.answer().await;
+        }
+        self.take_back(other);
+        Ok(task)
+    }
+
+    async fn ask(&self, lane: Lane, wait: Option<Duration>) -> Result<Asked, BusError> {
+        let what = || format!("ask for a task of `{}`", self.stage);
+        let request = match wait {
+            Some(wait) => serde_json::json!({ "batch": 1, "expires": wait.as_nanos() as u64 }),
+            None => serde_json::json!({ "batch": 1, "no_wait": true }),
+        };
+        let client = &self.bus.client;
+        let inbox = client.new_inbox();
+        let replies = client.subscribe(inbox.clone()).await.during(what())?;
+        let consumer = names::consumer(self.stage, lane);
+        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{consumer}", names::STREAM);
+        client.publish_with_reply(subject, inbox, to_json(&request)?).await.during(what())?;
+        let limit = wait.unwrap_or_default() + ANSWER_LIMIT;
+        Ok(Asked { bus: self.bus.clone(), replies, limit, stage: self.stage })
+    }
+
+    /// The server forgets a request that nobody listens for any more. A task that it has sent in
+    /// the same moment is another worker's at once, or if it is missed here as well, once its lease
+    /// has run out.
+    fn take_back(&self, mut asked: Asked) {
+        tokio::spawn(async move {
+            if asked.replies.drain().await.is_err() {
+                return;
+            }
+            while let Some(reply) = asked.replies.next().await {
+                if reply.status.is_none() {
+                    decline(&asked.bus, asked.message(reply)).await;
+                }
+            }
+        });
+    }
+}
+
+/// A request for a task that is on its way.
+struct Asked {
+    bus: Bus,
+    replies: Subscriber,
+    limit: Duration,
+    stage: &'static str,
+}
+
+impl Asked {
+    /// A task, or that there is none.
+    async fn answer(&mut self) -> Result<Option<Message>, BusError> {
+        let Ok(Some(reply)) = timeout(self.limit, self.replies.next()).await else {
+            return Ok(None);
+        };
+        match reply.status {
+            None => Ok(Some(self.message(reply))),
+            Some(StatusCode::NOT_FOUND | StatusCode::TIMEOUT) => Ok(None),
+            Some(status) => {
+                let reason = reply.description.unwrap_or_else(|| status.to_string());
+                Err(BusError::new(
+                    format!("ask for a task of `{}`", self.stage),
+                    reason.to_string(),
+                ))
+            }
+        }
+    }
+
+    fn message(&self, message: async_nats::Message) -> Message {
+        Message { message, context: self.bus.js.clone() }
     }
 }
