@@ -1,10 +1,11 @@
 //! Where tasks come from: the stage's two consumers, one for each lane, asked for one task at a time.
 //!
-//! First the lane whose turn it is, which answers at once; if it has nothing, both are asked to
-//! tell as soon as they have something, and the request that comes to nothing is taken back. So an
-//! idle worker has the next task at once, whichever lane it is in, and a busy one keeps the order.
+//! First the lane whose turn it is and then the other, which answer at once; if they have nothing,
+//! both are asked to tell as soon as they have something, and the request that comes to nothing is
+//! taken back. So an idle worker has the next task at once, whichever lane it is in, and a busy one
+//! keeps the order.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream::Message;
@@ -66,26 +67,38 @@ pub(super) struct Pull {
     stage: &'static str,
     batch_share: usize,
     turn: AtomicUsize,
+    /// The last task had been waited for, and there was no other: it is not worth asking whether
+    /// there is one now.
+    was_last: AtomicBool,
 }
 
 impl Pull {
     pub(super) fn new(bus: Bus, stage: &'static str, batch_share: usize) -> Self {
-        Self { bus, stage, batch_share, turn: AtomicUsize::new(0) }
+        let (turn, was_last) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Self { bus, stage, batch_share, turn, was_last }
     }
 
     /// The next task; `None` if there was none for a while.
     pub(super) async fn task(&self) -> Result<Option<Message>, BusError> {
-        let mut asked = self.ask(self.lane_of_turn(), None).await?;
-        match asked.answer().await? {
-            None => self.either().await,
-            task => Ok(task),
+        if !self.was_last.swap(false, Ordering::Relaxed) {
+            for lane in self.lanes_of_turn() {
+                let task = self.ask(lane, None).await?.answer().await?;
+                if task.is_some() {
+                    return Ok(task);
+                }
+            }
         }
+        let task = self.either().await?;
+        let is_last = |task: &Message| task.info().is_ok_and(|info| info.pending == 0);
+        self.was_last.store(task.as_ref().is_some_and(is_last), Ordering::Relaxed);
+        Ok(task)
     }
 
     /// Every so many turns the lane `batch` comes first, so that it goes on however long the other is.
-    fn lane_of_turn(&self) -> Lane {
+    fn lanes_of_turn(&self) -> [Lane; 2] {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) + 1;
-        if turn.is_multiple_of(self.batch_share) { Lane::Batch } else { Lane::Interactive }
+        let [interactive, batch] = Lane::ALL;
+        if turn.is_multiple_of(self.batch_share) { [batch, interactive] } else { Lane::ALL }
     }
 
     /// The first task that comes, of whichever lane.
