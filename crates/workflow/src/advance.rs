@@ -87,11 +87,15 @@ fn lane_of(
     job: &Job,
     graph: &Graph,
     stage: &StageSpec,
-    standings: &BTreeMap<&str, Standing>,
+    moved: impl Fn(&str) -> Option<Lane>,
 ) -> Lane {
     let before = graph.ancestors(&stage.name);
-    let moved = before.iter().filter_map(|before| standings.get(before.name.as_str())?.moved);
-    moved.fold(job.lane, Lane::max)
+    before.iter().filter_map(|before| moved(&before.name)).fold(job.lane, Lane::max)
+}
+
+/// Where the tasks of a stage are that has been released: what it depends on is in the record.
+pub(crate) fn lane_of_released(job: &Job, graph: &Graph, stage: &StageSpec) -> Lane {
+    lane_of(job, graph, stage, |before| job.stages.get(before)?.moved)
 }
 
 impl Bus {
@@ -132,7 +136,8 @@ impl Bus {
             let complete = count(&stage.name) >= keys.len();
             let noted = job.stages.get(&stage.name);
             if !complete && noted.is_none() {
-                let lane = lane_of(&job, graph, stage, &standings);
+                let moved = |before: &str| standings.get(before)?.moved;
+                let lane = lane_of(&job, graph, stage, moved);
                 self.release(run, stage, lane, &keys).await?;
             }
             let mut moved = noted.and_then(|times| times.moved);

@@ -44,11 +44,13 @@ impl Bus {
     pub async fn backlog(&self, stage: &str) -> Result<Backlog, BusError> {
         let mut whole = Backlog { stage: stage.to_owned(), ..Backlog::default() };
         for lane in Lane::ALL {
-            let Backlog { waiting, in_hand, asked, .. } = self.backlog_of(stage, lane).await?;
+            let Backlog { waiting, in_hand, asked, delivered, .. } =
+                self.backlog_of(stage, lane).await?;
             whole.waiting += waiting;
             whole.in_hand += in_hand;
             // An idle worker asks in both.
             whole.asked = whole.asked.max(asked);
+            whole.delivered = whole.delivered.max(delivered);
         }
         Ok(whole)
     }

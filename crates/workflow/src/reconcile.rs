@@ -9,11 +9,12 @@ use serde::Deserialize;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use crate::advance::lane_of_released;
 use crate::backlog::Backlog;
 use crate::bus::{Bus, BusError, During, from_json};
 use crate::dead::DeadLetter;
 use crate::graph::Graph;
-use crate::job::{Job, TaskMessage};
+use crate::job::{Job, Lane, TaskMessage};
 use crate::jobs::Standing;
 use crate::names;
 use crate::write::last_message;
@@ -92,7 +93,8 @@ impl Bus {
         for stage in graph.stages() {
             let Some(times) = job.stages.get(&stage.name) else { continue };
             // First the backlog, then the facts: a task that ends in between is found recorded.
-            let backlog = self.backlog(&stage.name).await?;
+            let lane = lane_of_released(job, graph, stage);
+            let backlog = self.backlog_of(&stage.name, lane).await?;
             if times.finished.is_some() || !backlog.is_empty() {
                 continue;
             }
@@ -102,7 +104,7 @@ impl Bus {
             for key in keys.into_iter().filter(|key| !recorded.contains(key)) {
                 let (run, stage) = (run.clone(), stage.name.clone());
                 let task = TaskMessage { run, stage, key, of: times.tasks };
-                if self.is_given_up(&task, &backlog).await? {
+                if self.is_given_up(&task, lane, &backlog).await? {
                     return self.give_up(&task).await;
                 }
             }
@@ -114,8 +116,13 @@ impl Bus {
     /// the server has delivered as often as it will: its advisory was lost. A consumer whose server
     /// was away and lags behind has nothing waiting either, but has not come to the task. A task
     /// that is not there at all is released again.
-    async fn is_given_up(&self, task: &TaskMessage, backlog: &Backlog) -> Result<bool, BusError> {
-        let subject = names::task(&task.stage, &task.run, &task.key);
+    async fn is_given_up(
+        &self,
+        task: &TaskMessage,
+        lane: Lane,
+        backlog: &Backlog,
+    ) -> Result<bool, BusError> {
+        let subject = names::task(&task.stage, lane, &task.run, &task.key);
         let Some(message) = last_message(&self.control, &subject).await? else {
             self.publish_once(subject, task).await?;
             return Ok(false);
