@@ -10,45 +10,35 @@ ARG RUST=rust:1.95-bookworm
 
 # What is needed to build, libtorch among it. Changes with scripts/ alone.
 FROM ${RUST} AS tools
-ARG CARGO_CHEF=0.1.77
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends busybox-static cmake python3-pip \
+    && apt-get install -y --no-install-recommends busybox-static python3-pip \
     && rm -rf /var/lib/apt/lists/*
-RUN cargo install cargo-chef --locked --version "${CARGO_CHEF}"
 WORKDIR /src
 COPY scripts scripts
 # The binary `separate` finds its libraries where they were when it was linked.
-ENV STEMFLOW_CACHE=/opt/stemflow LIBTORCH=/opt/libtorch
-RUN env -u LIBTORCH scripts/setup && ln -s /opt/stemflow/libtorch-2.11.0-cpu /opt/libtorch
+RUN STEMFLOW_CACHE=/opt/stemflow scripts/setup \
+    && ln -s /opt/stemflow/libtorch-2.11.0-cpu /opt/libtorch
+ENV LIBTORCH=/opt/libtorch
 
-# The dependencies, by the lock file alone: built again when that changes, not with every source.
-FROM tools AS plan
-COPY . .
-RUN cargo chef prepare --recipe-path /recipe.json
-
-FROM tools AS dependencies
-COPY --from=plan /recipe.json /recipe.json
-RUN cargo chef cook --release --workspace --recipe-path /recipe.json
-
-FROM dependencies AS build
+# What was compiled once is kept between builds: crates in one cache, what is made of them in another.
+FROM tools AS build
 ARG REVISION=unknown
 COPY . .
-RUN STEMFLOW_REVISION="${REVISION}" cargo build --release --locked --workspace --bins
-# Each image is a folder: programs, what they load, and data. Nothing else.
-RUN set -eu; cd target/release; \
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target \
+    set -eu; \
+    STEMFLOW_REVISION="${REVISION}" cargo build --release --locked --bins \
+        -p gateway -p decode -p separate -p encode -p publish -p stemflow; \
     for program in gateway decode separate encode publish stemflow; do \
-        /src/scripts/image-root "/root-$program" "$program"; \
+        scripts/image-root "/images/$program" "target/release/$program"; \
     done; \
-    cp /src/workflow.toml /root-gateway/; \
-    cp /src/workflow.toml /root-stemflow/; \
-    cp -r /src/models /root-gateway/; \
-    cp -r /src/models /root-separate/; \
-    cp -r /src/models /root-stemflow/; \
-    cp -r /root-stemflow /root-models; \
-    mkdir /root-models/bin; \
-    cp "$(command -v busybox)" /root-models/bin/busybox; \
-    ln -s busybox /root-models/bin/sh; \
-    ln -s busybox /root-models/bin/cp
+    cp workflow.toml /images/gateway/; \
+    cp workflow.toml /images/stemflow/; \
+    for program in gateway separate stemflow; do cp -r models "/images/$program/"; done; \
+    cp -r /images/stemflow /images/models; \
+    mkdir /images/models/bin; \
+    cp "$(command -v busybox)" /images/models/bin/busybox; \
+    for name in sh cp; do ln -s busybox "/images/models/bin/$name"; done
 
 # What all images have in common.
 FROM scratch AS base
@@ -62,34 +52,34 @@ USER 65532:65532
 WORKDIR /
 
 FROM base AS gateway
-COPY --from=build /root-gateway /
+COPY --from=build /images/gateway /
 EXPOSE 5000
 ENTRYPOINT ["/usr/bin/gateway"]
 
 FROM base AS decode
-COPY --from=build /root-decode /
+COPY --from=build /images/decode /
 ENTRYPOINT ["/usr/bin/decode"]
 
 FROM base AS encode
-COPY --from=build /root-encode /
+COPY --from=build /images/encode /
 ENTRYPOINT ["/usr/bin/encode"]
 
 FROM base AS publish
-COPY --from=build /root-publish /
+COPY --from=build /images/publish /
 ENTRYPOINT ["/usr/bin/publish"]
 
 FROM base AS stemflow
-COPY --from=build /root-stemflow /
+COPY --from=build /images/stemflow /
 ENTRYPOINT ["/usr/bin/stemflow"]
 
 # The weights, with `sh` and `cp` to get them into a volume and `stemflow` to verify them there.
 # Holds what models/ holds when it is built: `stemflow models pull` before that adds to it.
 FROM base AS models
-COPY --from=build /root-models /
+COPY --from=build /images/models /
 ENTRYPOINT ["/usr/bin/stemflow", "models", "verify"]
 
 FROM base AS separate
-COPY --from=build /root-separate /
+COPY --from=build /images/separate /
 ENTRYPOINT ["/usr/bin/separate"]
 
 # The same binary, with the libtorch that has CUDA in front. The driver's part comes from the host.
