@@ -8,6 +8,10 @@ TREE = pathlib.Path(__file__).resolve().parent.parent
 SPARE_SECONDS = 10  # from the end of a process's grace until it is killed
 NATS_LANES = ("", "-batch")  # what a consumer's name has after that of its stage
 FROM_ELSEWHERE = {"nkeys", "nats-tls"}  # Secrets that nobody commits
+# What a namespace that enforces the policy `restricted` lets a pod mount.
+RESTRICTED_VOLUMES = {
+    "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "image", "persistentVolumeClaim", "projected", "secret",
+}
 
 
 def misfits(objects):
@@ -18,6 +22,7 @@ def misfits(objects):
     for kind in ("Deployment", "StatefulSet", "Job"):
         for document in by_kind.get(kind, {}).values():
             yield from pod(document, by_kind)
+            yield from restricted(document)
     for document in by_kind.get("Deployment", {}).values():
         yield from grace(document)
     for document in by_kind.get("StatefulSet", {}).values():
@@ -47,8 +52,6 @@ def pod(document, by_kind):
         yield f"{name} has an account that is not there"
     if spec["automountServiceAccountToken"]:
         yield f"{name} gets a token for Kubernetes"
-    if not spec["securityContext"]["runAsNonRoot"]:
-        yield f"{name} may be root"
     for container in containers(document):
         if not container["securityContext"]["readOnlyRootFilesystem"]:
             yield f"{name}: {container['name']} may write over its own programs"
@@ -66,6 +69,30 @@ def pod(document, by_kind):
             secret = secret.get("secretName") or secret.get("name")
             if secret and secret not in FROM_ELSEWHERE:
                 yield f"{name} mounts the Secret {secret}, of which nobody knows"
+
+
+def restricted(document):
+    """What the namespace's pod security policy would refuse."""
+    name, spec = document["metadata"]["name"], document["spec"]["template"]["spec"]
+    context = spec["securityContext"]
+    if not context.get("runAsNonRoot") or context.get("runAsUser") == 0:
+        yield f"{name} may be root"
+    if context.get("seccompProfile", {}).get("type") != "RuntimeDefault":
+        yield f"{name} may call anything in the kernel"
+    for key in ("hostNetwork", "hostPID", "hostIPC"):
+        if spec.get(key):
+            yield f"{name} has {key}"
+    for volume in spec.get("volumes", []):
+        for kind in volume.keys() - {"name"} - RESTRICTED_VOLUMES:
+            yield f"{name} mounts a {kind}"
+    for container in containers(document):
+        own = container["securityContext"]
+        if own.get("allowPrivilegeEscalation") is not False or own.get("privileged"):
+            yield f"{name}: {container['name']} may gain privileges"
+        if own.get("capabilities") != {"drop": ["ALL"]}:
+            yield f"{name}: {container['name']} keeps capabilities"
+        if any("hostPort" in port for port in container.get("ports", [])):
+            yield f"{name}: {container['name']} takes a port of the host"
 
 
 def our_version():
