@@ -6,7 +6,7 @@ mod node;
 use std::time::Duration;
 
 use futures::future::join_all;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use self::node::Node;
@@ -79,6 +79,11 @@ impl Cluster {
         nats::config(self.url())
     }
 
+    /// The runtime's settings to begin at one server.
+    pub fn config_of(&self, node: usize) -> workflow::Config {
+        nats::config(self.url_of(node))
+    }
+
     /// Ends a server with SIGKILL.
     pub async fn kill(&self, node: usize) {
         self.nodes[node].end(false).await;
@@ -109,15 +114,24 @@ impl Cluster {
         self.links_of(node).for_each(link::Link::cut);
     }
 
+    /// Cuts a server off from its peers, but not from its clients.
+    pub fn isolate(&self, node: usize) {
+        self.routes_of(node).for_each(link::Link::cut);
+    }
+
     /// Heals the network of a server.
     pub fn heal(&self, node: usize) {
         self.links_of(node).for_each(link::Link::heal);
     }
 
     fn links_of(&self, node: usize) -> impl Iterator<Item = &link::Link> {
+        std::iter::once(&self.nodes[node].door).chain(self.routes_of(node))
+    }
+
+    fn routes_of(&self, node: usize) -> impl Iterator<Item = &link::Link> {
         let node = &self.nodes[node];
         let out = self.nodes.iter().filter_map(|other| other.routes.get(&node.name));
-        std::iter::once(&node.door).chain(node.routes.values()).chain(out)
+        node.routes.values().chain(out)
     }
 
     /// Waits until there is a leader of all, and no server lags behind in anything that it has a
@@ -167,11 +181,24 @@ impl Cluster {
         self.leader(&format!("CONSUMER.INFO.{stream}.{consumer}")).await
     }
 
+    /// Makes a node the leader of a stream.
+    ///
+    /// # Panics
+    /// If it does not become that.
+    pub async fn move_leader(&self, stream: &str, node: usize) {
+        let deadline = Deadline::after(AGREES_WITHIN);
+        let wish = json!({ "placement": { "preferred": self.nodes[node].name } });
+        while self.leader_of_stream(stream).await != node {
+            let answer = self.ask(&format!("STREAM.LEADER.STEPDOWN.{stream}"), &wish).await;
+            deadline.pause_async(|| format!("{stream}: {answer:?}\n{}", self.log())).await;
+        }
+    }
+
     /// By the leader's own word, for it alone answers.
     async fn leader(&self, request: &str) -> usize {
         let deadline = Deadline::after(AGREES_WITHIN);
         loop {
-            let info = self.ask(request).await;
+            let info = self.ask(request, &Value::Null).await;
             let name = info.as_ref().and_then(|info| info["cluster"]["leader"].as_str());
             if let Some(leader) = name.and_then(|name| self.node_of(name)) {
                 return leader;
@@ -180,11 +207,12 @@ impl Cluster {
         }
     }
 
-    async fn ask(&self, request: &str) -> Option<Value> {
+    async fn ask(&self, request: &str, body: &Value) -> Option<Value> {
         let options = async_nats::ConnectOptions::new().connection_timeout(ANSWERS_WITHIN);
         let urls: Vec<String> = (0..Self::NODES).map(|node| self.url_of(node)).collect();
         let client = options.connect(urls).await.ok()?;
-        let answer = client.request(format!("$JS.API.{request}"), "".into());
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let answer = client.request(format!("$JS.API.{request}"), body.into());
         let answer = tokio::time::timeout(ANSWERS_WITHIN, answer).await.ok()?.ok()?;
         serde_json::from_slice(&answer.payload).ok()
     }

@@ -141,6 +141,14 @@ impl Diamond<Cluster> {
         let config = cluster.config();
         Self::on(cluster, config, DIAMOND, Cluster::NODES).await
     }
+
+    /// Starts a worker for a stage that is connected to one server, until it leaves it.
+    pub fn work_at<F>(&self, node: usize, name: &'static str, run: F) -> CancellationToken
+    where
+        F: Fn(&Task) -> Result<Output, Failure> + Send + Sync + 'static,
+    {
+        self.work_with(self.server.config_of(node), name, run)
+    }
 }
 
 impl<S> Diamond<S> {
@@ -163,7 +171,13 @@ impl<S> Diamond<S> {
     where
         F: Fn(&Task) -> Result<Output, Failure> + Send + Sync + 'static,
     {
-        let config = Config { grace, ..self.config.clone() };
+        self.work_with(Config { grace, ..self.config.clone() }, name, run)
+    }
+
+    fn work_with<F>(&self, config: Config, name: &'static str, run: F) -> CancellationToken
+    where
+        F: Fn(&Task) -> Result<Output, Failure> + Send + Sync + 'static,
+    {
         let stop = self.shutdown.child_token();
         let stopped = stop.clone();
         tokio::spawn(async move {
@@ -256,8 +270,14 @@ impl<S> Diamond<S> {
     /// If the server does not tell.
     pub async fn messages(&self, stream: &str) -> u64 {
         let js = jetstream::new(self.bus.client().clone());
-        let stream = js.get_stream(stream).await.expect("the stream is there");
-        stream.cached_info().state.messages
+        let deadline = Deadline::after(Duration::from_secs(40));
+        loop {
+            // Its leader may be away for a moment.
+            match js.get_stream(stream).await {
+                Ok(stream) => return stream.cached_info().state.messages,
+                Err(error) => deadline.pause_async(|| error.to_string()).await,
+            }
+        }
     }
 
     /// Waits until a stream holds so many messages: what nobody waits for goes a moment later.

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::config::Config;
 use crate::names;
+use crate::write::patiently;
 
 /// Something between us and NATS did not work. What to do is always the same: try again later,
 /// everything written here can be written again.
@@ -63,9 +64,11 @@ impl Bus {
         let client = connect(config).await?;
         let js = context(&client);
         let control = js.get_stream_no_info(names::STREAM).await.during("open the stream")?;
-        let jobs = js.get_key_value(names::JOBS).await.during("open the bucket `jobs`")?;
-        let workflows =
-            js.get_key_value(names::WORKFLOWS).await.during("open the bucket `workflows`")?;
+        let open = async |bucket: &'static str| {
+            let what = || format!("open the bucket `{bucket}`");
+            patiently(what, || js.get_key_value(bucket)).await
+        };
+        let (jobs, workflows) = (open(names::JOBS).await?, open(names::WORKFLOWS).await?);
         Ok(Self { client, js, control, jobs, workflows })
     }
 

@@ -13,6 +13,7 @@ use crate::graph::{Graph, StageSpec};
 use crate::job::Lane;
 use crate::names;
 use crate::object::Bucket;
+use crate::write::patiently;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -39,11 +40,14 @@ pub async fn ensure(config: &Config, graph: &Graph, replicas: usize) -> Result<B
     let client = bus::connect(config).await?;
     let js = bus::context(&client);
     check_server(&client.server_info().version)?;
-    make_streams(&js, replicas).await?;
-    make_buckets(&js, replicas).await?;
+    // What a cluster does not confirm in time, such as while it elects the leader of a stream that is
+    // new, is made once more.
+    patiently(|| "make the streams".to_owned(), || make_streams(&js, replicas)).await?;
+    patiently(|| "make the buckets".to_owned(), || make_buckets(&js, replicas)).await?;
     for stage in graph.stages() {
         for lane in Lane::ALL {
-            make_consumer(&js, stage, lane).await?;
+            let make = || make_consumer(&js, stage, lane);
+            patiently(|| "make the consumers".to_owned(), make).await?;
         }
     }
     let bus = Bus::open(config).await?;

@@ -241,18 +241,18 @@ where
 }
 
 /// Pauses between tries, until they have taken too long.
-struct Pauses {
+pub(crate) struct Pauses {
     until: Instant,
     next: Duration,
 }
 
 impl Pauses {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { until: Instant::now() + PATIENCE, next: FIRST_PAUSE }
     }
 
     /// False if it is time to give up.
-    async fn pause(&mut self) -> bool {
+    pub(crate) async fn pause(&mut self) -> bool {
         if Instant::now() > self.until {
             return false;
         }
@@ -271,7 +271,7 @@ pub(crate) fn is_conflict(error: &(dyn StdError + 'static)) -> bool {
 }
 
 /// True if trying again would give the same.
-fn is_final(error: &(dyn StdError + 'static)) -> bool {
+pub(crate) fn is_final(error: &(dyn StdError + 'static)) -> bool {
     if let Some(error) = error.downcast_ref::<PublishError>()
         && error.kind() == PublishErrorKind::MaxPayloadExceeded
     {
@@ -279,8 +279,10 @@ fn is_final(error: &(dyn StdError + 'static)) -> bool {
     }
     // Like HTTP, the server says with 4xx that the request is at fault; with 429 that it has too
     // many of them, and with a conflict that another one was ahead.
-    let is_at_fault =
-        |answer: &jetstream::Error| (400..500).contains(&answer.code()) && answer.code() != 429;
+    let is_at_fault = |answer: &jetstream::Error| {
+        let is_4xx = (400..500).contains(&answer.code()) && answer.code() != 429;
+        is_4xx || answer.error_code() == ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED
+    };
     !is_conflict(error) && answer(error).is_some_and(is_at_fault)
 }
 

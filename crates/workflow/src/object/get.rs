@@ -11,13 +11,12 @@ use sha2::{Digest, Sha256};
 
 use super::{ObjectError, ObjectRef};
 use crate::bus::{Bus, BusError, During, to_json};
+use crate::write::next_message;
 
 /// Chunks that are asked for at a time.
 const BATCH: usize = 8;
-/// How long to wait for the next chunk.
-const CHUNK_TIMEOUT: Duration = Duration::from_secs(15);
-/// How often a batch is asked for again that did not come whole.
-const GET_ATTEMPTS: u32 = 4;
+/// How long to wait for the next chunk before the leader is asked for it.
+const CHUNK_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Bus {
     /// Begins to read an object.
@@ -55,25 +54,32 @@ impl ObjectReader {
             self.verify()?;
             return Ok(None);
         }
-        for attempt in 1.. {
-            match self.next_of_batch().await? {
-                Some(chunk) => {
-                    self.chunks += 1;
-                    self.size += chunk.len() as u64;
-                    if let Some(sha256) = &mut self.sha256 {
-                        sha256.update(&chunk);
-                    }
-                    return Ok(Some(chunk));
-                }
-                // A replica that lags behind may not have it yet.
-                None if attempt < GET_ATTEMPTS => {
-                    tokio::time::sleep(Duration::from_millis(100 << attempt)).await;
-                }
-                None => break,
-            }
+        let mut chunk = self.next_of_batch().await?;
+        if chunk.is_none() {
+            // The replica that was asked is gone, or lags behind.
+            chunk = self.next_of_leader().await?;
         }
-        let (bucket, name) = (self.object.bucket, self.object.name.clone());
-        Err(ObjectError::Missing { bucket, name })
+        let Some(chunk) = chunk else {
+            let (bucket, name) = (self.object.bucket, self.object.name.clone());
+            return Err(ObjectError::Missing { bucket, name });
+        };
+        self.chunks += 1;
+        self.size += chunk.len() as u64;
+        if let Some(sha256) = &mut self.sha256 {
+            sha256.update(&chunk);
+        }
+        Ok(Some(chunk))
+    }
+
+    async fn next_of_leader(&mut self) -> Result<Option<Bytes>, BusError> {
+        let Self { bus, object, sequence, .. } = self;
+        let stream = bus.stream_of(object.bucket).await?;
+        let subject = object.bucket.chunks(&object.nuid);
+        let Some(message) = next_message(&stream, &subject, *sequence).await? else {
+            return Ok(None);
+        };
+        self.sequence = message.sequence;
+        Ok(Some(message.payload))
     }
 
     async fn next_of_batch(&mut self) -> Result<Option<Bytes>, ObjectError> {

@@ -1,5 +1,7 @@
 //! An object on its way in.
 
+mod again;
+
 use std::collections::VecDeque;
 
 use async_nats::jetstream::context::PublishAckFuture;
@@ -9,9 +11,11 @@ use bytes::BytesMut;
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 
+use self::again::Chunk;
 use super::{Bucket, Meta, ObjectRef};
 use crate::bus::{Bus, BusError, During};
 use crate::job::RunId;
+use crate::write::is_final;
 
 /// Bytes of one chunk: the server takes messages of up to 1 MiB.
 pub(super) const CHUNK: usize = 512 * 1024;
@@ -33,6 +37,7 @@ impl Bus {
             is_named: owner.is_none(),
             buffer: BytesMut::with_capacity(CHUNK),
             in_flight: VecDeque::with_capacity(WINDOW),
+            confirmed: 0,
             sha256: Sha256::new(),
             size: 0,
             chunks: 0,
@@ -51,7 +56,9 @@ pub struct ObjectWriter {
     nuid: String,
     is_named: bool,
     buffer: BytesMut,
-    in_flight: VecDeque<PublishAckFuture>,
+    in_flight: VecDeque<(Chunk, PublishAckFuture)>,
+    /// The stream sequence of the last chunk that is known to stand in its place.
+    confirmed: u64,
     sha256: Sha256,
     size: u64,
     chunks: u64,
@@ -88,16 +95,27 @@ impl ObjectWriter {
         if self.in_flight.len() == WINDOW {
             self.confirm_oldest().await?;
         }
-        let sent = self.bus.js.publish(self.bucket.chunks(&self.nuid), chunk).await;
-        self.in_flight.push_back(sent.during(format!("store {}", self.name))?);
+        let chunk = Chunk { id: format!("{}.{}", self.nuid, self.chunks), bytes: chunk };
+        let sent = self.bus.js.send_publish(self.subject(), chunk.message()).await;
+        self.in_flight.push_back((chunk, sent.during(format!("store {}", self.name))?));
         Ok(())
     }
 
     async fn confirm_oldest(&mut self) -> Result<(), BusError> {
-        if let Some(sent) = self.in_flight.pop_front() {
-            sent.await.during(format!("store {}", self.name))?;
+        let Some((chunk, sent)) = self.in_flight.pop_front() else { return Ok(()) };
+        match sent.await {
+            Ok(stored) if stored.sequence > self.confirmed => {
+                self.confirmed = stored.sequence;
+                Ok(())
+            }
+            Err(error) if is_final(&error) => Err(error).during(format!("store {}", self.name)),
+            // Lost, or behind one that was sent after it.
+            _ => self.store_again(chunk).await,
         }
-        Ok(())
+    }
+
+    fn subject(&self) -> String {
+        self.bucket.chunks(&self.nuid)
     }
 
     /// Stores the last bytes, and gives the object its name if it belongs to no run.
@@ -134,7 +152,7 @@ impl Drop for ObjectWriter {
         let in_flight = std::mem::take(&mut self.in_flight);
         self.runtime.spawn(async move {
             // What is still on its way would arrive after the purge.
-            for sent in in_flight {
+            for (_, sent) in in_flight {
                 let _ = sent.await;
             }
             if let Err(error) = bus.purge_chunks(bucket, &nuid).await {
