@@ -105,7 +105,9 @@ async fn a_job_goes_through_and_everything_is_on_three_servers() {
         assert_eq!(replicas, Some(2), "{name}");
         let stream = js.get_stream(name).await.unwrap();
         let consumers: Vec<_> = stream.consumers().try_collect().await.unwrap();
-        assert_eq!(consumers.len(), if name == "STEMFLOW" { STAGES.len() } else { 0 }, "{name}");
+        // One for each stage and lane.
+        let expected = if name == "STEMFLOW" { 2 * STAGES.len() } else { 0 };
+        assert_eq!(consumers.len(), expected, "{name}");
         for consumer in consumers {
             let replicas = consumer.cluster.map(|cluster| cluster.replicas.len());
             assert_eq!(replicas, Some(2), "{}", consumer.name);
