@@ -21,9 +21,9 @@ use crate::object::ObjectRef;
 const RELEASES: usize = 64;
 
 /// What a run ends with.
-struct Ending {
+pub(crate) struct Ending {
     results: BTreeMap<String, Value>,
-    names: BTreeMap<String, ObjectRef>,
+    pub(crate) names: BTreeMap<String, ObjectRef>,
 }
 
 /// What `advance` found out about one stage.
@@ -195,7 +195,7 @@ impl Bus {
     }
 
     /// What the last stages of the graph have to say.
-    async fn ending(&self, run: &RunId, graph: &Graph) -> Result<Ending, BusError> {
+    pub(crate) async fn ending(&self, run: &RunId, graph: &Graph) -> Result<Ending, BusError> {
         let (mut results, mut names) = (BTreeMap::new(), BTreeMap::new());
         for stage in graph.stages().iter().filter(|stage| graph.is_last(&stage.name)) {
             let mut facts = self.facts(run, &stage.name).await?;

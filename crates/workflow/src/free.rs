@@ -23,6 +23,9 @@ impl Bus {
             self.free_nameless(job).await?;
         } else {
             self.take_names(&job.names).await?;
+            // Whoever gave them may have died before the job could be done.
+            let given = self.ending(&run, &self.graph(&job.workflow).await?).await?;
+            self.take_names(&given.names).await?;
             self.purge_chunks(Bucket::Output, &format!("{run}.>")).await?;
         }
         if job.input.owned && !job.keeps_input {

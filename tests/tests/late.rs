@@ -1,0 +1,119 @@
+//! A process that sleeps between its look at something and its write comes too late, and strikes
+//! nothing that has come about meanwhile.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use tests::{DIAMOND, Deed, Diamond, Point, Wire, binary, join, split};
+use tokio::process::{Child, Command};
+use workflow::{Bucket, Bus, Config, Failure, Job, JobState, Redriven, RunId};
+
+const NAME: Point = Point::before("$O.output.M.>");
+const RECORD: Point = Point::before("$KV.jobs.*");
+
+/// Another way to the same server, which holds what is said from `point` on.
+async fn sleeper(diamond: &Diamond, point: Point) -> (Wire, Bus) {
+    let wire = Wire::lay(&diamond.server.url(), Some((point, Deed::Hold))).await;
+    let config = Config { nats_url: wire.url().to_owned(), ..diamond.server.config() };
+    let bus = Bus::open(&config).await.unwrap();
+    (wire, bus)
+}
+
+/// A job whose last worker falls asleep at `point`, and that worker.
+async fn job_asleep_at(diamond: &Diamond, point: Point) -> (Job, Wire, Child) {
+    diamond.work_all_but("join");
+    let wire = Wire::lay(&diamond.server.url(), Some((point, Deed::Hold))).await;
+    let mut worker = Command::new(binary("diamond"));
+    worker.env("NATS_URL", wire.url()).env("STAGE", "join").kill_on_drop(true);
+    let worker = worker.spawn().unwrap();
+    let job = diamond.submit("1").await.job().clone();
+    wire.struck().await;
+    (job, wire, worker)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_a_later_run_has_given_stays() {
+    let diamond = Diamond::start().await;
+    let (job, wire, _worker) = job_asleep_at(&diamond, NAME).await;
+    diamond.bus.cancel(&job.run_id()).await.unwrap();
+    diamond.work("join", join);
+    diamond.submit("1").await;
+    let job = diamond.wait_for(&job.hash, |job| job.run == 2 && job.freed).await;
+    assert_eq!(job.state, JobState::Done);
+    let name = format!("{}/sum", job.hash);
+    let given = diamond.bus.find(Bucket::Output, &name).await.unwrap();
+    assert_eq!(given.nuid, job.names[&name].nuid);
+
+    wire.let_go();
+    // It has come to its senses once it takes part in another job.
+    let other = diamond.submit("2").await.job().hash.clone();
+    diamond.wait_for_end(&other).await;
+    diamond.wait_for_calm(2).await;
+    assert_eq!(diamond.bus.find(Bucket::Output, &name).await.unwrap(), given);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_were_given_before_the_job_was_cancelled_are_taken_back() {
+    let diamond = Diamond::start().await;
+    let (job, wire, _worker) = job_asleep_at(&diamond, RECORD).await;
+    assert_eq!(diamond.messages("OBJ_output").await, 4, "three chunks and a name");
+    diamond.bus.cancel(&job.run_id()).await.unwrap();
+    diamond.wait_for_messages("OBJ_output", 0).await;
+    wire.let_go();
+    diamond.wait_for_calm(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_was_given_after_the_job_was_cancelled_is_taken_back() {
+    let diamond = Diamond::start().await;
+    let (job, wire, _worker) = job_asleep_at(&diamond, NAME).await;
+    diamond.bus.cancel(&job.run_id()).await.unwrap();
+    diamond.wait_for_messages("OBJ_output", 0).await;
+    let js = async_nats::jetstream::new(diamond.bus.client().clone());
+    let stream = js.get_stream("OBJ_output").await.unwrap();
+    let before = stream.cached_info().state.last_sequence;
+    wire.let_go();
+    // The name is there for a moment.
+    let deadline = tests::Deadline::after(std::time::Duration::from_secs(20));
+    while stream.get_info().await.unwrap().state.last_sequence == before {
+        deadline.pause_async(|| "the name was not given".to_owned()).await;
+    }
+    diamond.wait_for_calm(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_jobs_record_goes_only_if_it_is_still_of_that_run() {
+    let diamond = Diamond::start().await;
+    let id = diamond.submit("1").await.job().hash.clone();
+    let first = RunId::first(id.clone());
+    let (wire, bus) = sleeper(&diamond, RECORD.holding("PURGE")).await;
+    let removing = tokio::spawn(async move { bus.remove(&first).await });
+    wire.struck().await;
+    let second = diamond.submit("1").await.job().clone();
+    assert_eq!(second.run, 2);
+    wire.let_go();
+    removing.await.unwrap().unwrap();
+    assert_eq!(diamond.bus.job(&id).await.unwrap().unwrap().run, 2);
+    diamond.work_all();
+    assert_eq!(diamond.wait_for_end(&id).await.state, JobState::Done);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_task_that_two_people_redrive_runs_again_once() {
+    let diamond = Diamond::of(&DIAMOND.replace("attempts = 3", "attempts = 1")).await;
+    diamond.work("split", split);
+    let stop = diamond.work("square", |_| Err(Failure::transient("out of luck")));
+    let id = diamond.submit("1").await.job().hash.clone();
+    diamond.wait_for_end(&id).await;
+    stop.cancel();
+    let letter = diamond.bus.dead_letters().await.unwrap().remove(0);
+    let (wire, bus) = sleeper(&diamond, RECORD).await;
+    let same = letter.clone();
+    let late = tokio::spawn(async move { bus.redrive(&same).await });
+    wire.struck().await;
+    let Redriven::Begun(job) = diamond.bus.redrive(&letter).await.unwrap() else { panic!() };
+    assert_eq!(job.run, 2);
+    wire.let_go();
+    let late = late.await.unwrap().unwrap();
+    assert!(matches!(&late, Redriven::Refused(why) if why.contains("drop the letter")), "{late:?}");
+    assert_eq!(diamond.bus.job(&id).await.unwrap().unwrap().run, 2);
+}
