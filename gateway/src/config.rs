@@ -2,16 +2,21 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use clap::Parser;
 
 use crate::gateway::Limits;
 
+/// What only the environment says.
+static HELP: LazyLock<String> =
+    LazyLock::new(|| format!("Environment:\n{}", workflow::ACCESS_HELP));
+
 /// Stemflow's front doors: takes songs in and gives stems out, over HTTP and as the NATS micro
 /// service `stemflow`. Makes the streams, buckets and consumers that the stages wait for.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "gateway", version)]
+#[command(name = "gateway", version, after_help = HELP.as_str())]
 pub struct Config {
     /// Where to listen for HTTP
     #[arg(long, env = "STEMFLOW_LISTEN", default_value = "0.0.0.0:5000")]
@@ -61,9 +66,10 @@ impl Config {
     }
 
     /// How the gateway reaches NATS.
-    pub(crate) fn bus(&self) -> workflow::Config {
+    pub(crate) fn bus(&self, access: workflow::Access) -> workflow::Config {
         workflow::Config {
             nats_url: self.nats_url.clone(),
+            access,
             name: "gateway".to_owned(),
             concurrency: None,
             batch_share: 4,

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use workflow::{Bus, Graph, LiveProgress, Rounds, layout, reconcile};
+use workflow::{Access, Bus, Graph, LiveProgress, Rounds, layout, reconcile};
 
 use crate::config::Config;
 use crate::desk::Desk;
@@ -31,12 +31,13 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> anyhow::Resul
     let graph = Graph::parse(&workflow)
         .with_context(|| format!("{} is no workflow", config.workflow.display()))?;
     let catalogue = Arc::new(Catalogue::read(&config.models)?);
+    let bus = config.bus(Access::from_env()?);
     let gateway = Arc::new(Gateway::new(catalogue, config.limits(), shutdown.clone()));
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("failed to listen on {}", config.listen))?;
     tracing::info!(address = %listener.local_addr()?, "listening");
-    let behind = tokio::spawn(run_behind(config.clone(), graph, Arc::clone(&gateway)));
+    let behind = tokio::spawn(run_behind(bus, config.replicas, graph, Arc::clone(&gateway)));
     let stop = shutdown.clone().cancelled_owned();
     let server = axum::serve(listener, router(gateway)).with_graceful_shutdown(stop);
     tokio::select! {
@@ -55,11 +56,16 @@ async fn grace_is_over(shutdown: &CancellationToken, grace: Duration) {
 }
 
 /// Opens the desk, then keeps the NATS door, the live progress and the reconciler running.
-async fn run_behind(config: Config, graph: Graph, gateway: Arc<Gateway>) {
+async fn run_behind(
+    config: workflow::Config,
+    replicas: usize,
+    graph: Graph,
+    gateway: Arc<Gateway>,
+) {
     let shutdown = gateway.shutdown().clone();
     let opened = tokio::select! {
         () = shutdown.cancelled() => return,
-        bus = open(&config, &graph) => bus,
+        bus = open(&config, &graph, replicas) => bus,
     };
     let progress = LiveProgress::default();
     let catalogue = Arc::clone(gateway.catalogue());
@@ -76,10 +82,10 @@ async fn run_behind(config: Config, graph: Graph, gateway: Arc<Gateway>) {
 }
 
 /// Makes what Stemflow lives in, as soon as NATS is there.
-async fn open(config: &Config, graph: &Graph) -> Bus {
+async fn open(config: &workflow::Config, graph: &Graph, replicas: usize) -> Bus {
     let mut told = String::new();
     loop {
-        let error = match layout::ensure(&config.bus(), graph, config.replicas).await {
+        let error = match layout::ensure(config, graph, replicas).await {
             Ok(bus) => return bus,
             Err(error) => error.to_string(),
         };

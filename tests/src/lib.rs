@@ -4,6 +4,7 @@
 mod closure;
 mod cluster;
 mod diamond;
+mod guarded;
 mod mortal;
 mod nats;
 mod process;
@@ -13,6 +14,7 @@ mod wire;
 pub use closure::Closure;
 pub use cluster::Cluster;
 pub use diamond::{DIAMOND, Diamond, STAGES, SUM, join, label, split, square, stage};
+pub use guarded::Guarded;
 pub use mortal::Mortal;
 pub use nats::NatsServer;
 pub use stack::{Deadline, PATIENCE, Stack, answer, binary, song, tree};

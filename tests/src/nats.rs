@@ -45,6 +45,7 @@ impl NatsServer {
 pub(crate) fn config(nats_url: String) -> workflow::Config {
     workflow::Config {
         nats_url,
+        access: workflow::Access::default(),
         name: "test".to_owned(),
         concurrency: None,
         batch_share: 4,

@@ -28,9 +28,19 @@ impl Ports {
 impl Process {
     /// Starts a nats-server whose log and list of ports are in `folder`.
     pub(crate) fn start<'a>(folder: &Path, arguments: impl IntoIterator<Item = &'a str>) -> Self {
+        Self::start_with(folder, arguments, &[])
+    }
+
+    /// The same, with further variables in its environment.
+    pub(crate) fn start_with<'a>(
+        folder: &Path,
+        arguments: impl IntoIterator<Item = &'a str>,
+        environment: &[(&str, String)],
+    ) -> Self {
         let log = fs::File::options().create(true).append(true).open(folder.join("nats.log"));
         let child = Command::new(nats_server())
             .args(arguments)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .arg("--ports_file_dir")
             .arg(folder)
             .stdout(Stdio::null())

@@ -4,6 +4,7 @@ use anyhow::{Context, bail};
 use serde_json::json;
 use workflow::{Bus, Config, DeadLetter, JobId, LetterFilter, Redriven};
 
+use crate::environment::ENVIRONMENT;
 use crate::error::Usage;
 
 const EXAMPLES: &str = "\
@@ -18,7 +19,7 @@ Examples:
 ///
 /// A job that failed because of its input can be sent again, but not redriven: the input is gone.
 #[derive(clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = format!("{EXAMPLES}\n\n{}", *ENVIRONMENT))]
 pub(crate) struct Args {
     #[command(subcommand)]
     deed: Deed,
@@ -86,7 +87,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         which.must_be_said()?;
     }
     let config = Config { nats_url: args.nats.clone(), ..Config::from_env("stemflow dead")? };
-    let bus = Bus::open(&config).await.context("nothing to look at; is it set up?")?;
+    let bus = Bus::open(&config).await.context("nothing to look at")?;
     let filter = which.filter();
     let mut letters = bus.dead_letters().await?;
     letters.retain(|letter| filter.takes(letter));

@@ -8,6 +8,7 @@ use futures::TryStreamExt;
 use workflow::{Backlog, Bus, Config, Graph, layout};
 
 use crate::check;
+use crate::environment::ENVIRONMENT;
 use crate::text;
 
 /// What every description of ours begins with.
@@ -17,6 +18,7 @@ const OURS: &str = "Stemflow: ";
 ///
 /// The gateway does the same when it starts; this is for those who want it done before.
 #[derive(clap::Args)]
+#[command(after_help = ENVIRONMENT.as_str())]
 pub(crate) struct Args {
     /// The NATS servers, comma-separated
     #[arg(
@@ -43,10 +45,6 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let graph = check::read(&args.workflow)?;
-    // A bus waits for its server, however long that takes; here someone waits for an answer.
-    async_nats::connect(&args.nats).await.with_context(|| {
-        format!("no NATS server answers at {}: start one, or name it with --nats", args.nats)
-    })?;
     let config = Config { nats_url: args.nats.clone(), ..Config::from_env("stemflow init")? };
     let bus = layout::ensure(&config, &graph, args.replicas).await?;
     println!("{} is set up for Stemflow.\n", args.nats);

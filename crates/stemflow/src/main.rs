@@ -7,15 +7,19 @@
 //! | `status`, `cancel` | `status.rs`, `cancel.rs` | the same |
 //! | `init`, `dead` | `init.rs`, `dead.rs` | NATS |
 //! | `check` | `check.rs` | nobody |
+//! | `accounts`, `keys` | `accounts.rs`, `keys.rs` | nobody |
 //! | `models` | `models.rs` | the folder of models, and the Hugging Face hub |
 
+mod accounts;
 mod api;
 mod bar;
 mod cancel;
 mod check;
 mod dead;
+mod environment;
 mod error;
 mod init;
+mod keys;
 mod models;
 mod status;
 mod submit;
@@ -54,6 +58,8 @@ enum Command {
     Init(init::Args),
     Dead(dead::Args),
     Check(check::Args),
+    Accounts(accounts::Args),
+    Keys(keys::Args),
     Models(models::Args),
     Tether(tether::Args),
 }
@@ -69,6 +75,9 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> anyhow::Result<()> {
+    if let Command::Init(_) | Command::Dead(_) = command {
+        environment::tell_errors();
+    }
     match command {
         Command::Up(args) => block_on(up::run(args)),
         Command::Submit(args) => block_on(submit::run(args)),
@@ -77,6 +86,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Init(args) => block_on(init::run(args)),
         Command::Dead(args) => block_on(dead::run(args)),
         Command::Check(args) => check::run(&args),
+        Command::Accounts(args) => accounts::run(&args),
+        Command::Keys(args) => keys::run(&args),
         Command::Models(args) => models::run(args),
         Command::Tether(args) => tether::run(&args),
     }

@@ -102,14 +102,18 @@ impl Bus {
     /// Releases every task of the run that nothing holds back any more, and ends the job if there
     /// is nothing left to do. Returns the job as it then stands; `None` if it is not there.
     pub async fn advance(&self, run: &RunId, graph: &Graph) -> Result<Option<Job>, BusError> {
-        self.advance_by(run, graph, None).await
+        self.advance_by(run, graph, None, None).await
     }
 
-    /// The same, for one who knows what was recorded last.
+    /// The same as a worker of the stage `from` does it, who may know what was recorded `last`: it
+    /// releases only what follows its stage, and ends the job only if nothing does. Its user on the
+    /// bus may do no more (`permissions.rs`), and need not: what a worker of another stage has left
+    /// undone, its task comes again for.
     pub(crate) async fn advance_by(
         &self,
         run: &RunId,
         graph: &Graph,
+        from: Option<&str>,
         last: Option<&Fact>,
     ) -> Result<Option<Job>, BusError> {
         let Some(job) = self.job(&run.job).await? else { return Ok(None) };
@@ -136,6 +140,13 @@ impl Bus {
             let complete = count(&stage.name) >= keys.len();
             let noted = job.stages.get(&stage.name);
             if !complete && noted.is_none() {
+                // Past a list without items, nobody else would come.
+                let is_before = |name: &String| {
+                    from == Some(name.as_str()) || standings[name.as_str()].tasks == 0
+                };
+                if from.is_some() && !stage.after.iter().any(is_before) {
+                    continue;
+                }
                 let moved = |before: &str| standings.get(before)?.moved;
                 let lane = lane_of(&job, graph, stage, moved);
                 self.release(run, stage, lane, &keys).await?;
@@ -151,7 +162,10 @@ impl Bus {
         }
         let all_complete = standings.len() == graph.stages().len()
             && standings.values().all(|standing| standing.complete);
-        let ending = if all_complete { Some(self.ending(run, graph).await?) } else { None };
+        let goes_on =
+            |from| graph.successors(from).any(|next| standings[next.name.as_str()].tasks > 0);
+        let ends = all_complete && !from.is_some_and(goes_on);
+        let ending = if ends { Some(self.ending(run, graph).await?) } else { None };
         let news = News { standings, weight, ending };
         let Some(Ending { names, .. }) = &news.ending else {
             return self.note(run, graph, &news).await;

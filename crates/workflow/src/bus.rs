@@ -1,15 +1,15 @@
 //! The connection to NATS, and the few ways in which Stemflow writes to it.
 
 use std::error::Error as StdError;
-use std::time::Duration;
 
+use async_nats::Client;
 use async_nats::jetstream::{self, Context, kv, stream};
-use async_nats::{Client, ConnectOptions};
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::config::Config;
+use crate::connect::{REQUEST_TIMEOUT, connect};
 use crate::names;
 use crate::write::patiently;
 
@@ -41,12 +41,6 @@ impl<T, E: Into<Box<dyn StdError + Send + Sync>>> During<T> for Result<T, E> {
         self.map_err(|source| BusError::new(what, source))
     }
 }
-
-/// How long any one request to NATS may take.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// A server that is cut off is left after three of these: before the leases of what one has in hand
-/// run out.
-const PING_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The control stream, the job records and the object buckets of one Stemflow.
 #[derive(Clone)]
@@ -81,21 +75,6 @@ impl Bus {
     pub fn is_connected(&self) -> bool {
         self.client.connection_state() == async_nats::connection::State::Connected
     }
-}
-
-pub(crate) async fn connect(config: &Config) -> Result<Client, BusError> {
-    let options = ConnectOptions::new()
-        .name(&config.name)
-        .connection_timeout(Duration::from_secs(5))
-        .request_timeout(Some(REQUEST_TIMEOUT))
-        .ping_interval(PING_INTERVAL)
-        .event_callback(|event| async move { tracing::debug!(%event, "nats") });
-    let servers: Vec<&str> = config.nats_url.split(',').map(str::trim).collect();
-    let client = options
-        .connect(servers.as_slice())
-        .await
-        .during(format!("connect to NATS at {}", config.nats_url))?;
-    Ok(client)
 }
 
 pub(crate) fn context(client: &Client) -> Context {

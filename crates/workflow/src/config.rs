@@ -1,7 +1,10 @@
 //! What a process is told by its environment.
 
 use std::env;
+use std::fmt::Display;
 use std::time::Duration;
+
+use crate::access::Access;
 
 /// Shorter than the 30 s that Kubernetes gives by default.
 const DEFAULT_GRACE: Duration = Duration::from_secs(20);
@@ -14,6 +17,8 @@ const DEFAULT_BATCH_SHARE: usize = 4;
 pub struct Config {
     /// Comma-separated servers (`NATS_URL`, default `nats://127.0.0.1:4222`).
     pub nats_url: String,
+    /// Who it is to NATS, and whom it trusts there.
+    pub access: Access,
     /// The name that the server shows for this connection: the stage, mostly.
     pub name: String,
     /// How many tasks run at once (`STEMFLOW_CONCURRENCY`); the stage's own number if absent.
@@ -27,11 +32,22 @@ pub struct Config {
 
 /// A variable of the environment has a value that makes no sense.
 #[derive(Debug, thiserror::Error)]
-#[error("{variable} is `{value}`: {expected}")]
+#[error("{variable} is `{value}`, {what}")]
 pub struct ConfigError {
     variable: &'static str,
     value: String,
-    expected: &'static str,
+    what: String,
+}
+
+impl ConfigError {
+    /// `what` goes on where "VARIABLE is `value`," ends.
+    pub(crate) fn new(
+        variable: &'static str,
+        value: impl Display,
+        what: impl Into<String>,
+    ) -> Self {
+        Self { variable, value: value.to_string(), what: what.into() }
+    }
 }
 
 impl Config {
@@ -47,14 +63,15 @@ impl Config {
             Ok(value) => positive("STEMFLOW_BATCH_SHARE", value)?,
             Err(_) => DEFAULT_BATCH_SHARE,
         };
-        Ok(Self { grace, batch_share, nats_url, name: name.to_owned(), concurrency })
+        let access = Access::from_env()?;
+        Ok(Self { grace, batch_share, nats_url, access, name: name.to_owned(), concurrency })
     }
 }
 
 fn positive(variable: &'static str, value: String) -> Result<usize, ConfigError> {
     match value.parse() {
         Ok(number) if number > 0 => Ok(number),
-        _ => Err(ConfigError { variable, value, expected: "a whole number of 1 or more is" }),
+        _ => Err(ConfigError::new(variable, value, "expected is a whole number of 1 or more")),
     }
 }
 
@@ -64,6 +81,6 @@ pub fn duration_from_env(
     default: Duration,
 ) -> Result<Duration, ConfigError> {
     let Ok(value) = env::var(variable) else { return Ok(default) };
-    let expected = "a time such as 20s or 2m is";
-    humantime::parse_duration(&value).map_err(|_| ConfigError { variable, value, expected })
+    humantime::parse_duration(&value)
+        .map_err(|_| ConfigError::new(variable, value, "expected is a time such as 20s or 2m"))
 }

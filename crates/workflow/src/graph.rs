@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::names;
+use crate::object::Bucket;
 
 /// A validated workflow: stages in an order in which each comes after all that it needs.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +40,10 @@ pub struct StageSpec {
     /// This stage's part in the job's progress, relative to the others'.
     #[serde(default = "default_weight")]
     pub weight: f64,
+    /// The buckets that it reads objects from; by default all.
+    reads: Option<Vec<Bucket>>,
+    /// The buckets that it stores objects in; by default `work` and `output`.
+    writes: Option<Vec<Bucket>>,
     #[serde(flatten)]
     unknown: BTreeMap<String, toml::Value>,
 }
@@ -62,6 +67,16 @@ impl StageSpec {
             Some(state) => state.clone(),
             None => format!("{}ing", self.name.strip_suffix('e').unwrap_or(&self.name)),
         }
+    }
+
+    /// The buckets that its user on the bus may read objects from.
+    pub fn reads(&self) -> &[Bucket] {
+        self.reads.as_deref().unwrap_or(&Bucket::ALL)
+    }
+
+    /// The buckets that its user on the bus may store objects in.
+    pub fn writes(&self) -> &[Bucket] {
+        self.writes.as_deref().unwrap_or(&[Bucket::Work, Bucket::Output])
     }
 }
 
@@ -94,7 +109,7 @@ pub enum GraphError {
     #[error("unknown table or key `{0}`, only [[stage]] is known")]
     UnknownTable(String),
     #[error(
-        "stage `{stage}`: unknown key `{key}`, known are name, after, each, attempts, deadline, state, weight"
+        "stage `{stage}`: unknown key `{key}`, known are name, after, each, attempts, deadline, state, weight, reads, writes"
     )]
     UnknownKey { stage: String, key: String },
     #[error("{what} `{name}`: use 1 to 32 of a-z, 0-9 and -")]
@@ -164,9 +179,14 @@ impl Graph {
         ancestors(&self.stages, name)
     }
 
+    /// The stages that come right after `name`.
+    pub fn successors(&self, name: &str) -> impl Iterator<Item = &StageSpec> {
+        self.stages.iter().filter(move |stage| stage.after.iter().any(|after| after == name))
+    }
+
     /// True if no other stage comes after it.
     pub(crate) fn is_last(&self, name: &str) -> bool {
-        !self.stages.iter().any(|stage| stage.after.iter().any(|after| after == name))
+        self.successors(name).next().is_none()
     }
 
     /// The text that this graph was read from.

@@ -9,6 +9,7 @@ use async_nats::jetstream::{Context, kv, object_store};
 
 use crate::bus::{self, Bus, BusError, During};
 use crate::config::Config;
+use crate::connect::connect;
 use crate::graph::{Graph, StageSpec};
 use crate::job::Lane;
 use crate::names;
@@ -37,7 +38,7 @@ pub const OLDEST_SERVER: (u64, u64, u64) = (2, 14, 3);
 
 /// Makes what is missing, brings to its present form what is there, and opens it.
 pub async fn ensure(config: &Config, graph: &Graph, replicas: usize) -> Result<Bus, BusError> {
-    let client = bus::connect(config).await?;
+    let client = connect(config).await?;
     let js = bus::context(&client);
     check_server(&client.server_info().version)?;
     // What a cluster does not confirm in time, such as while it elects the leader of a stream that is

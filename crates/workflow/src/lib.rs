@@ -26,6 +26,8 @@
 //! | `write.rs` | how all of them write to a cluster that may lose a server |
 //! | `backlog.rs` | what the stages have before them |
 //! | `event.rs` | what is told meanwhile |
+//! | `connect.rs`, `access.rs` | the way to NATS: keys and certificates |
+//! | `permissions.rs` | who may do what on the bus |
 //!
 //! A stage is a type with a `run` and a `main` of three lines:
 //!
@@ -50,10 +52,12 @@
 //! }
 //! ```
 
+mod access;
 mod advance;
 mod backlog;
 mod bus;
 mod config;
+mod connect;
 mod dead;
 mod event;
 mod free;
@@ -72,7 +76,9 @@ mod worker;
 mod write;
 
 pub mod layout;
+pub mod permissions;
 
+pub use access::{ACCESS_HELP, Access};
 pub use backlog::Backlog;
 pub use bus::{Bus, BusError};
 pub use config::{Config, ConfigError, duration_from_env};

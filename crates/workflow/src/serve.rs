@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use tracing_subscriber::EnvFilter;
 
+use crate::access::ACCESS_HELP;
 use crate::config::Config;
 use crate::shutdown;
 use crate::stage::Stage;
@@ -15,6 +16,8 @@ A stage of a Stemflow workflow: takes its tasks from NATS until it is told to st
 
 Environment:
   NATS_URL              servers, comma-separated  [nats://127.0.0.1:4222]
+";
+const MORE_HELP: &str = "\
   STEMFLOW_CONCURRENCY  tasks at a time           [what suits the stage]
   STEMFLOW_BATCH_SHARE  one task in so many is of the lane batch while both lanes wait  [4]
   STEMFLOW_GRACE        time to finish a task after SIGTERM  [20s]
@@ -28,7 +31,7 @@ pub fn serve<S: Stage, E: std::fmt::Display>(
     stage: impl FnOnce() -> Result<S, E>,
 ) -> ExitCode {
     if std::env::args().len() > 1 {
-        print!("{name}: {HELP}");
+        print!("{name}: {HELP}{ACCESS_HELP}{MORE_HELP}");
         return ExitCode::from(2);
     }
     log_to_stderr();

@@ -31,7 +31,7 @@ use crate::config::Config;
 use crate::dead::DeadLetter;
 use crate::event::TaskProgress;
 use crate::graph::{Graph, StageSpec};
-use crate::job::{Fact, Job, TaskMessage};
+use crate::job::{Fact, Job, JobState, TaskMessage};
 use crate::jobs::Standing;
 use crate::layout::HEARTBEAT;
 use crate::object::ObjectRef;
@@ -245,7 +245,8 @@ impl<S: Stage> Worker<S> {
             TaskProgress { run: run.clone(), stage: stage.clone(), key: key.clone(), done: 1.0 };
         self.bus.tell_progress(&progress).await;
         let last = *of == 1 || self.bus.recorded_of(run, stage).await? >= *of;
-        let job = if last { self.bus.advance_by(run, graph, fact).await? } else { None };
+        let job =
+            if last { self.bus.advance_by(run, graph, Some(stage), fact).await? } else { None };
         self.confirm(&delivery.message, AckKind::Ack).await;
         if let Some(job) = job.filter(|job| job.run == run.number && job.state.is_final()) {
             self.free(&job).await;
@@ -279,8 +280,12 @@ impl<S: Stage> Worker<S> {
         Ok(())
     }
 
-    /// What this does not manage, the reconciler does.
+    /// What this does not manage, the reconciler does. A done job that was removed is left to whoever
+    /// does that: only the last stages may look names up.
     async fn free(&self, job: &Job) {
+        if job.state != JobState::Done && !job.names.is_empty() {
+            return;
+        }
         if let Err(error) = self.bus.free(job).await {
             tracing::warn!(run = %job.run_id(), %error, "not all of an ended run was freed");
         }

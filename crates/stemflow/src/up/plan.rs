@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use separation::Catalogue;
-use workflow::{Config, Graph};
+use workflow::{Access, Config, Graph};
 
 use super::nats_server;
 use super::ports::Reserved;
@@ -146,11 +146,13 @@ impl Environment {
         let absolute = |path: &Path| {
             path.canonicalize().with_context(|| format!("failed to find {}", path.display()))
         };
-        let common = vec![
+        let mut common = vec![
             ("NATS_URL", nats_url(nats).into()),
             ("STEMFLOW_WORKFLOW", absolute(&args.workflow)?.into()),
             ("STEMFLOW_MODELS", absolute(&args.models)?.into()),
         ];
+        // Keys and certificates of another server are none of this one's.
+        common.extend(Access::VARIABLES.map(|variable| (variable, OsString::new())));
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         let threads_are_set = std::env::var_os("STEMFLOW_THREADS").is_some();
         Ok(Self { common, listen: http.address().to_string().into(), cores, threads_are_set })

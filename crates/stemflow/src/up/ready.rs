@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
-use workflow::{Bus, Config};
+use workflow::{Access, Bus, Config};
 
 use super::console::Log;
 use super::plan::Plan;
@@ -36,7 +36,9 @@ pub(super) async fn gateway(plan: &Plan, log: &Log) -> anyhow::Result<()> {
 /// Until each stage has asked for a task.
 pub(super) async fn stages(plan: &Plan, log: &Log) -> anyhow::Result<()> {
     let name = "stemflow up".to_owned();
-    let config = Config { nats_url: plan.nats_url(), name, ..Config::from_env("stemflow")? };
+    let access = Access::default();
+    let config =
+        Config { nats_url: plan.nats_url(), access, name, ..Config::from_env("stemflow")? };
     let bus = Bus::open(&config).await.context("failed to look at the stages")?;
     let mut patience = Patience::new(log);
     for scale in &plan.scale {

@@ -33,19 +33,23 @@ pub(super) async fn open(
     config: &Config,
     shutdown: &CancellationToken,
 ) -> Option<Bus> {
-    let mut told = false;
+    let mut told = String::new();
     loop {
         let opened = tokio::select! {
             () = shutdown.cancelled() => return None,
             opened = try_open(stage, config) => opened,
         };
-        match opened {
+        let error = match opened {
             Ok(bus) => return Some(bus),
-            Err(error) if !told => {
-                tracing::warn!(stage, %error, "not set up yet, waiting: `stemflow init` or the gateway makes it");
-                told = true;
-            }
-            Err(error) => tracing::debug!(stage, %error, "still waiting"),
+            Err(error) => error.to_string(),
+        };
+        if error != told {
+            tracing::warn!(
+                stage,
+                error,
+                "not set up yet, waiting: `stemflow init` or the gateway makes what is missing"
+            );
+            told = error;
         }
         sleep(CONNECT_RETRY).await;
     }
