@@ -119,6 +119,11 @@ impl Cluster {
         self.routes_of(node).for_each(link::Link::cut);
     }
 
+    /// Heals the ways of a server to its peers, but not to its clients.
+    pub fn reunite(&self, node: usize) {
+        self.routes_of(node).for_each(link::Link::heal);
+    }
+
     /// Heals the network of a server.
     pub fn heal(&self, node: usize) {
         self.links_of(node).for_each(link::Link::heal);

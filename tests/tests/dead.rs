@@ -197,6 +197,17 @@ async fn a_task_that_cannot_be_read_fails_its_job() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_is_lost_is_released_again() {
+    let diamond = Diamond::start().await;
+    let id = diamond.submit("1").await.job().hash.clone();
+    let js = jetstream::new(diamond.bus.client().clone());
+    js.get_stream("STEMFLOW").await.unwrap().purge().await.unwrap();
+    let _watch = watch(&diamond);
+    diamond.work_all();
+    assert_eq!(diamond.wait_for_end(&id).await.state, JobState::Done);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_task_that_waits_for_its_next_attempt_is_not_taken_for_given_up() {
     let diamond = Diamond::start().await;
     diamond.work_all_but("square");

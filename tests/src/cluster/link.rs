@@ -75,11 +75,10 @@ impl Shared {
         far.set_nodelay(true)?;
         let (from_near, to_near) = near.into_split();
         let (from_far, to_far) = far.into_split();
-        // Whichever side ends, both do: a process that dies takes its connections with it.
-        tokio::select! {
-            ended = self.pass_on(from_near, to_far) => ended,
-            ended = self.pass_on(from_far, to_near) => ended,
-        }
+        // Each way ends by itself: what a client had sent before it left still arrives.
+        let (out, back) =
+            tokio::join!(self.pass_on(from_near, to_far), self.pass_on(from_far, to_near));
+        out.and(back)
     }
 
     async fn pass_on(
