@@ -8,6 +8,7 @@ use async_nats::jetstream::context::PublishAckFuture;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE;
 use bytes::BytesMut;
+use futures::future::join_all;
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 
@@ -152,9 +153,7 @@ impl Drop for ObjectWriter {
         let in_flight = std::mem::take(&mut self.in_flight);
         self.runtime.spawn(async move {
             // What is still on its way would arrive after the purge.
-            for (_, sent) in in_flight {
-                let _ = sent.await;
-            }
+            join_all(in_flight.into_iter().map(|(_, sent)| sent.into_future())).await;
             if let Err(error) = bus.purge_chunks(bucket, &nuid).await {
                 tracing::warn!(%error, "failed to take back an unfinished object");
             }

@@ -13,6 +13,7 @@ use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::publish::PublishAck;
 use async_nats::jetstream::response::Response;
 use bytes::Bytes;
+use futures::future::join_all;
 use serde_json::{Value, json};
 
 use super::ObjectWriter;
@@ -34,12 +35,12 @@ impl Chunk {
 impl ObjectWriter {
     /// Stores `first`, and all that was sent after it.
     pub(super) async fn store_again(&mut self, first: Chunk) -> Result<(), BusError> {
+        let (others, sent): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.in_flight).into_iter().unzip();
+        // Whether they were stored is looked at, not believed.
+        join_all(sent.into_iter().map(IntoFuture::into_future)).await;
         let mut chunks = vec![first];
-        for (chunk, sent) in std::mem::take(&mut self.in_flight) {
-            // Whether it was stored is looked at, not believed.
-            let _ = sent.await;
-            chunks.push(chunk);
-        }
+        chunks.extend(others);
         tracing::debug!(name = self.name, chunks = chunks.len(), "storing again");
         let mut pauses = Pauses::new();
         let mut next = 0;
