@@ -50,6 +50,10 @@ pub struct Config {
     #[arg(long, env = "STEMFLOW_REPLICAS", default_value_t = 1)]
     pub replicas: usize,
 
+    /// How long what belongs to no job is left alone: half an upload, say, whose gateway has died
+    #[arg(long, env = "STEMFLOW_LEFT_ALONE", default_value = "1h", value_parser = humantime::parse_duration)]
+    pub left_alone: Duration,
+
     /// How long downloads and uploads may go on after SIGTERM
     #[arg(long, env = "STEMFLOW_GRACE", default_value = "20s", value_parser = humantime::parse_duration)]
     pub grace: Duration,

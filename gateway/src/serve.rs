@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use workflow::{Access, Bus, Graph, LiveProgress, Rounds, layout, reconcile};
+use workflow::{Access, Bus, Graph, LiveProgress, Rounds, clean, layout, reconcile};
 
 use crate::config::Config;
 use crate::desk::Desk;
@@ -37,7 +37,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> anyhow::Resul
         .await
         .with_context(|| format!("failed to listen on {}", config.listen))?;
     tracing::info!(address = %listener.local_addr()?, "listening");
-    let behind = tokio::spawn(run_behind(bus, config.replicas, graph, Arc::clone(&gateway)));
+    let behind = tokio::spawn(run_behind(config.clone(), bus, graph, Arc::clone(&gateway)));
     let stop = shutdown.clone().cancelled_owned();
     let server = axum::serve(listener, router(gateway)).with_graceful_shutdown(stop);
     tokio::select! {
@@ -56,16 +56,11 @@ async fn grace_is_over(shutdown: &CancellationToken, grace: Duration) {
 }
 
 /// Opens the desk, then keeps the NATS door, the live progress and the reconciler running.
-async fn run_behind(
-    config: workflow::Config,
-    replicas: usize,
-    graph: Graph,
-    gateway: Arc<Gateway>,
-) {
+async fn run_behind(config: Config, bus: workflow::Config, graph: Graph, gateway: Arc<Gateway>) {
     let shutdown = gateway.shutdown().clone();
     let opened = tokio::select! {
         () = shutdown.cancelled() => return,
-        bus = open(&config, &graph, replicas) => bus,
+        bus = open(&bus, &graph, config.replicas) => bus,
     };
     let progress = LiveProgress::default();
     let catalogue = Arc::clone(gateway.catalogue());
@@ -75,6 +70,7 @@ async fn run_behind(
     running.spawn(keep_following(progress, opened.clone()));
     running.spawn(keep_micro(gateway, opened.clone(), shutdown.clone()));
     running.spawn(reconcile(opened.clone(), Rounds::default(), shutdown.clone()));
+    running.spawn(clean(opened.clone(), config.left_alone, shutdown.clone()));
     shutdown.cancelled().await;
     // The NATS door says goodbye; the others can be dropped anywhere.
     let _ = timeout(Duration::from_secs(1), running.join_next()).await;

@@ -198,6 +198,11 @@ impl<S> Diamond<S> {
         self.work_all_but("");
     }
 
+    /// Stops all workers there are; others can be started.
+    pub fn stop_all(&mut self) {
+        std::mem::take(&mut self.shutdown).cancel();
+    }
+
     /// A lost worker's task is another's after this time, not after half a minute. For workers
     /// whose tasks are quicker than that.
     ///

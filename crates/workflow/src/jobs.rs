@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use async_nats::header::NATS_ROLLUP;
 use async_nats::jetstream::kv;
 use async_nats::jetstream::message::StreamMessage;
 use bytes::Bytes;
@@ -17,7 +16,7 @@ use crate::bus::{Bus, BusError, During, from_json, to_json};
 use crate::graph::Graph;
 use crate::job::{Job, JobId, RunId, TaskMessage};
 use crate::names;
-use crate::write::{Fate, Fence, Write, last_message};
+use crate::write::{Fate, Fence, Write, last_message, purge_to};
 
 /// How often a change is tried again that another writer got ahead of.
 const CHANGE_ATTEMPTS: u32 = 30;
@@ -150,21 +149,14 @@ impl Bus {
 
     /// Deletes the record of a run that has ended, unless a later run has taken its place.
     pub(crate) async fn forget_run(&self, run: &RunId) -> Result<(), BusError> {
-        for _ in 0..CHANGE_ATTEMPTS {
-            let Some((job, revision)) = self.job_entry(&run.job).await? else { return Ok(()) };
+        while let Some((job, revision)) = self.job_entry(&run.job).await? {
             if job.run != run.number || !job.state.is_final() {
-                return Ok(());
+                break;
             }
-            let subject = names::entry(&self.jobs, &run.job);
-            let fence = Fence { subject: subject.clone(), sequence: revision };
-            let grave = Write::new(subject, Bytes::new())
-                .header("KV-Operation", "PURGE")
-                .header(NATS_ROLLUP, "sub");
-            if let Fate::Stored = self.write(&self.jobs.stream, grave, &fence).await? {
-                return Ok(());
-            }
+            // Without a tombstone: those would grow with history.
+            purge_to(&self.jobs.stream, &names::entry(&self.jobs, &run.job), revision).await?;
         }
-        Err(BusError::new(format!("forget the run {run}"), "others change it all the time"))
+        Ok(())
     }
 
     /// Notes that a delivery of a task was no attempt at it.

@@ -23,6 +23,7 @@
 //! | `object.rs` | large things, stored and verified |
 //! | `object/name.rs` | the names by which people find what a job has made |
 //! | `free.rs`, `reconcile.rs`, `dead.rs` | ends: clean, crashed, given up |
+//! | `janitor.rs` | what no end has taken along |
 //! | `write.rs` | how all of them write to a cluster that may lose a server |
 //! | `backlog.rs` | what the stages have before them |
 //! | `event.rs` | what is told meanwhile |
@@ -62,6 +63,7 @@ mod dead;
 mod event;
 mod free;
 mod graph;
+mod janitor;
 mod job;
 mod jobs;
 mod ledger;
@@ -85,6 +87,7 @@ pub use config::{Config, ConfigError, duration_from_env};
 pub use dead::{DeadLetter, LetterFilter, Redriven};
 pub use event::{LiveProgress, PROGRESS, STATE, TaskProgress};
 pub use graph::{Graph, GraphError, GraphErrors, StageProgress, StageSpec};
+pub use janitor::{UPLOADS, clean};
 pub use job::{Fact, Input, Job, JobError, JobId, JobState, Lane, RunId, StageTimes, TaskMessage};
 pub use object::{Bucket, ObjectError, ObjectReader, ObjectRef, ObjectWriter};
 pub use reconcile::{Rounds, reconcile};

@@ -57,7 +57,7 @@ impl Bucket {
         format!("$O.{}.C.{nuid}", self.name())
     }
 
-    fn meta(self, name: &str) -> String {
+    pub(crate) fn meta(self, name: &str) -> String {
         meta_subject(self.name(), name)
     }
 }

@@ -168,6 +168,7 @@ fn gateway() -> User {
         "read job records and workflows, from the leader",
         [api(&format!("STREAM.MSG.GET.{jobs}")), api(&format!("STREAM.MSG.GET.{workflows}"))],
     );
+    publish.add("delete job records", [api(&format!("STREAM.PURGE.{jobs}"))]);
     publish.add("release tasks", ["stemflow.task.*.*.*.*".to_owned()]);
     publish.add("read tasks and facts", [api(&format!("STREAM.MSG.GET.{stream}"))]);
     publish.add("free tasks and facts", [api(&format!("STREAM.PURGE.{stream}"))]);
@@ -178,11 +179,7 @@ fn gateway() -> User {
     );
     let queue = Bucket::Queue.name();
     publish.add("store songs", [format!("$O.{queue}.C.*"), format!("$O.{queue}.M.*")]);
-    publish.add(
-        "find songs and results",
-        [Bucket::Queue, Bucket::Output]
-            .map(|bucket| api(&format!("STREAM.MSG.GET.{}", bucket.stream()))),
-    );
+    publish.add("find songs and results, and what is left", of_each_bucket("STREAM.MSG.GET"));
     let output = Bucket::Output;
     publish.add("give out results", [api(&format!("DIRECT.GET.{}", output.stream()))]);
     publish.add("give results their names", [format!("$O.{}.M.*", output.name())]);

@@ -218,6 +218,16 @@ pub(crate) async fn purge<I>(stream: &Stream<I>, subject: &str) -> Result<(), Bu
     patiently(|| format!("delete {subject}"), purge).await
 }
 
+/// Deletes the message of that sequence on a subject, and what was there before; nothing later.
+pub(crate) async fn purge_to<I>(
+    stream: &Stream<I>,
+    subject: &str,
+    sequence: u64,
+) -> Result<(), BusError> {
+    let purge = || async { stream.purge().sequence(sequence + 1).filter(subject).await.map(drop) };
+    patiently(|| format!("delete {subject} up to {sequence}"), purge).await
+}
+
 /// Makes a request that can be repeated, until there is an answer.
 pub(crate) async fn patiently<T, E, F>(
     what: impl Fn() -> String,

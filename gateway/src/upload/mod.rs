@@ -14,7 +14,7 @@ mod raw;
 use std::sync::Arc;
 
 use separation::{Request, Spec};
-use workflow::{Bucket, ObjectWriter};
+use workflow::{Bucket, ObjectWriter, UPLOADS};
 
 use crate::desk::{Desk, Song};
 use crate::error::ApiError;
@@ -89,7 +89,7 @@ impl Inlet {
 
     fn open(&self) -> Intake {
         let bus = self.desk.bus();
-        let name = format!("upload/{}", bus.unique());
+        let name = format!("{UPLOADS}{}", bus.unique());
         Intake { writer: bus.put(Bucket::Queue, name, None), limit: self.limit }
     }
 }

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{Bucket, Meta, ObjectRef};
-use crate::bus::{Bus, BusError};
+use super::{Bucket, Meta, ObjectRef, reference};
+use crate::bus::{Bus, BusError, from_json};
 use crate::job::RunId;
 use crate::jobs::{Standing, unheard};
-use crate::write::patiently;
+use crate::write::{last_message, purge_to};
 
 /// How often a name is tried that others give at the same time.
 const NAME_ATTEMPTS: u32 = 10;
@@ -57,16 +57,43 @@ impl Bus {
     /// Deletes names, but only such as still lead to these objects. Repeatable.
     pub async fn take_names(&self, names: &BTreeMap<String, ObjectRef>) -> Result<(), BusError> {
         for (name, object) in names {
-            let (meta, sequence) = self.meta_entry(Bucket::Output, name).await?;
-            if meta.is_none_or(|meta| meta.nuid != object.nuid) {
-                continue;
-            }
-            let stream = self.stream_of(Bucket::Output).await?;
-            let subject = Bucket::Output.meta(name);
-            let purge =
-                || async { stream.purge().sequence(sequence + 1).filter(&subject).await.map(drop) };
-            patiently(|| format!("take back the name {name}"), purge).await?;
+            self.take(name, object).await?;
         }
         Ok(())
+    }
+
+    /// Deletes the name of an object, but only if it still leads to it. Repeatable.
+    pub(crate) async fn take_name(&self, object: &ObjectRef) -> Result<(), BusError> {
+        self.take(&object.name, object).await
+    }
+
+    async fn take(&self, name: &str, object: &ObjectRef) -> Result<(), BusError> {
+        let (meta, sequence) = self.meta_entry(object.bucket, name).await?;
+        if meta.is_none_or(|meta| meta.nuid != object.nuid) {
+            return Ok(());
+        }
+        let stream = self.stream_of(object.bucket).await?;
+        purge_to(&stream, &object.bucket.meta(name), sequence).await
+    }
+
+    /// What the names on these subjects lead to.
+    pub(crate) async fn named(
+        &self,
+        bucket: Bucket,
+        names: impl Iterator<Item = String>,
+    ) -> Result<Vec<ObjectRef>, BusError> {
+        let stream = self.stream_of(bucket).await?;
+        let mut found = Vec::new();
+        for subject in names {
+            let Some(message) = last_message(&stream, &subject).await? else { continue };
+            // What cannot be read is not ours.
+            let Ok(meta) = from_json::<Meta>("an object's description", &message.payload) else {
+                continue;
+            };
+            if !meta.deleted && meta.options.link.is_none() {
+                found.push(reference(bucket, meta));
+            }
+        }
+        Ok(found)
     }
 }
