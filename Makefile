@@ -5,12 +5,16 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -ec
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-k8s lint bench build setup clean
+.PHONY: help demo up test test-k8s chaos lint bench build setup clean
 
 SONG  ?= demo/song.mp3
 OUT   ?= out
 MODEL ?=
-export SONG OUT MODEL
+# Of `make chaos`: its length, what all of it comes from, songs per second.
+MINUTES ?=
+SEED    ?=
+RATE    ?=
+export SONG OUT MODEL MINUTES SEED RATE
 
 # Passes on what cargo says of each test binary, and adds it up at the end.
 SUM := { print; fflush() } \
@@ -32,6 +36,9 @@ test: lint build ## Check everything that CI checks
 
 test-k8s: ## Check k8s/ against every schema there is; needs kubectl and Go
 	k8s/check
+
+chaos: build ## Kill, freeze and cut everything while songs go through; also MINUTES=… SEED=… RATE=…
+	@target/release/chaos
 
 lint: setup ## Check the form of the code, the dashboards and the manifests
 	cargo fmt --all --check

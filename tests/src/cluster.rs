@@ -129,6 +129,11 @@ impl Cluster {
         self.links_of(node).for_each(link::Link::heal);
     }
 
+    /// Breaks the connections of all clients to a server; it can be reached again at once.
+    pub fn break_connections(&self, node: usize) {
+        self.nodes[node].door.break_all();
+    }
+
     fn links_of(&self, node: usize) -> impl Iterator<Item = &link::Link> {
         std::iter::once(&self.nodes[node].door).chain(self.routes_of(node))
     }

@@ -1,10 +1,12 @@
 //! What the end-to-end tests stand on: a nats-server or a whole stack of their own, on ports and in
 //! a directory of their own, gone when they are.
 
+pub mod chaos;
 mod closure;
 mod cluster;
 mod diamond;
 mod guarded;
+pub mod measure;
 mod mortal;
 mod nats;
 mod process;

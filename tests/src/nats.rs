@@ -23,6 +23,11 @@ impl NatsServer {
         Self { process: Some(process), port, directory }
     }
 
+    /// The number of its process.
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().map_or(0, Process::pid)
+    }
+
     /// What `NATS_URL` is for this server.
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)

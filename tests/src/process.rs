@@ -50,6 +50,11 @@ impl Process {
         Self { child, folder: folder.to_owned() }
     }
 
+    /// Its number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits until it listens.
     pub(crate) fn wait_for_ports(&self) -> Ports {
         let deadline = Deadline::after(Duration::from_secs(20));

@@ -21,13 +21,16 @@ pub fn song() -> Vec<u8> {
     fs::read(tree().join("demo/song.mp3")).expect("the demo song is in the tree")
 }
 
-/// A binary of the workspace, built in the profile of the running test.
+/// A binary of the workspace, built in the profile of the running test or program.
 ///
 /// # Panics
 /// If it has not been built.
 pub fn binary(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("a test knows where it is");
-    let folder = test.ancestors().nth(2).expect("tests lie in deps/");
+    let own = std::env::current_exe().expect("a process knows where it is");
+    let mut folder = own.parent().expect("a binary lies in a folder");
+    if folder.ends_with("deps") {
+        folder = folder.parent().expect("tests lie in deps/");
+    }
     let path = folder.join(name);
     assert!(path.exists(), "{} is not built: run cargo build --release", path.display());
     path

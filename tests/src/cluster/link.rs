@@ -19,6 +19,8 @@ struct Shared {
     /// Where it leads to at present.
     target: watch::Sender<Option<SocketAddr>>,
     whole: watch::Sender<bool>,
+    /// How often all connections were broken.
+    breaks: watch::Sender<usize>,
 }
 
 impl Link {
@@ -26,8 +28,11 @@ impl Link {
     pub(crate) async fn lay() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("it has an address");
-        let shared =
-            Arc::new(Shared { target: watch::Sender::new(None), whole: watch::Sender::new(true) });
+        let shared = Arc::new(Shared {
+            target: watch::Sender::new(None),
+            whole: watch::Sender::new(true),
+            breaks: watch::Sender::new(0),
+        });
         let carried = Arc::clone(&shared);
         let listener = tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
@@ -52,6 +57,11 @@ impl Link {
         self.shared.whole.send_replace(false);
     }
 
+    /// Breaks all connections there are; new ones can be made.
+    pub(crate) fn break_all(&self) {
+        self.shared.breaks.send_modify(|breaks| *breaks += 1);
+    }
+
     pub(crate) fn heal(&self) {
         self.shared.whole.send_replace(true);
     }
@@ -73,12 +83,19 @@ impl Shared {
         let far = TcpStream::connect(target).await?;
         near.set_nodelay(true)?;
         far.set_nodelay(true)?;
+        let mut breaks = self.breaks.subscribe();
         let (from_near, to_near) = near.into_split();
         let (from_far, to_far) = far.into_split();
         // Each way ends by itself: what a client had sent before it left still arrives.
-        let (out, back) =
-            tokio::join!(self.pass_on(from_near, to_far), self.pass_on(from_far, to_near));
-        out.and(back)
+        let both = async {
+            let (out, back) =
+                tokio::join!(self.pass_on(from_near, to_far), self.pass_on(from_far, to_near));
+            out.and(back)
+        };
+        tokio::select! {
+            ended = both => ended,
+            _ = breaks.changed() => Ok(()),
+        }
     }
 
     async fn pass_on(

@@ -1,0 +1,25 @@
+//! What the processes of a stack hold: `measure memory [MINUTES…]` for songs of these lengths and an
+//! upload of 1 GB, `measure growth [FEW MANY]` after that many small jobs. One server; prints a
+//! table.
+
+use std::process::ExitCode;
+
+use tests::measure::{growth, memory};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let numbers: Vec<usize> =
+        arguments.iter().skip(1).filter_map(|text| text.parse().ok()).collect();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime can be made");
+    match (arguments.first().map(String::as_str), &numbers[..]) {
+        (Some("memory"), []) => runtime.block_on(memory(&[1, 30, 120])),
+        (Some("memory"), minutes) => runtime.block_on(memory(minutes)),
+        (Some("growth"), []) => runtime.block_on(growth(100, 1000)),
+        (Some("growth"), [few, many]) => runtime.block_on(growth(*few, *many)),
+        _ => {
+            eprintln!("use: measure memory [MINUTES…] | measure growth [FEW MANY]");
+            return ExitCode::from(2);
+        }
+    }
+    ExitCode::SUCCESS
+}
