@@ -3,12 +3,21 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+use std::time::Duration;
+
 use tests::{DIAMOND, Deed, Diamond, Point, Wire, binary, join, split};
 use tokio::process::{Child, Command};
 use workflow::{Bucket, Bus, Config, Failure, Job, JobState, Redriven, RunId};
 
 const NAME: Point = Point::before("$O.output.M.>");
 const RECORD: Point = Point::before("$KV.jobs.*");
+const FORGET: Point = Point::before("$JS.API.STREAM.PURGE.KV_jobs");
+/// The fact is stored, and its writer is not told.
+const FACT: Point = Point::after("stemflow.fact.*.join.0");
+/// Longer than a worker waits for an answer.
+const SLEEP: Duration = Duration::from_secs(7);
+/// No task of the diamond takes that long.
+const LEASE: Duration = Duration::from_secs(2);
 
 /// Another way to the same server, which holds what is said from `point` on.
 async fn sleeper(diamond: &Diamond, point: Point) -> (Wire, Bus) {
@@ -73,7 +82,7 @@ async fn a_name_that_was_given_after_the_job_was_cancelled_is_taken_back() {
     let before = stream.cached_info().state.last_sequence;
     wire.let_go();
     // The name is there for a moment.
-    let deadline = tests::Deadline::after(std::time::Duration::from_secs(20));
+    let deadline = tests::Deadline::after(Duration::from_secs(20));
     while stream.get_info().await.unwrap().state.last_sequence == before {
         deadline.pause_async(|| "the name was not given".to_owned()).await;
     }
@@ -85,7 +94,7 @@ async fn a_removed_jobs_record_goes_only_if_it_is_still_of_that_run() {
     let diamond = Diamond::start().await;
     let id = diamond.submit("1").await.job().hash.clone();
     let first = RunId::first(id.clone());
-    let (wire, bus) = sleeper(&diamond, RECORD.holding("PURGE")).await;
+    let (wire, bus) = sleeper(&diamond, FORGET).await;
     let removing = tokio::spawn(async move { bus.remove(&first).await });
     wire.struck().await;
     let second = diamond.submit("1").await.job().clone();
@@ -116,4 +125,21 @@ async fn a_dead_task_that_two_people_redrive_runs_again_once() {
     let late = late.await.unwrap().unwrap();
     assert!(matches!(&late, Redriven::Refused(why) if why.contains("drop the letter")), "{late:?}");
     assert_eq!(diamond.bus.job(&id).await.unwrap().unwrap().run, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_stays_whose_maker_learns_too_late_that_it_was_taken() {
+    let diamond = Diamond::start().await;
+    diamond.shorten_leases(LEASE).await;
+    let (job, wire, _worker) = job_asleep_at(&diamond, FACT).await;
+    let stop = diamond.work("join", join);
+    let job = diamond.wait_for_end(&job.hash).await;
+    assert_eq!(job.state, JobState::Done);
+    stop.cancel();
+    // By now it has given up on the answer, and will write the fact again when it wakes up.
+    tokio::time::sleep(SLEEP).await;
+    wire.let_go();
+    let other = diamond.submit("2").await.job().hash.clone();
+    diamond.wait_for_end(&other).await;
+    diamond.wait_for_calm(2).await;
 }

@@ -194,9 +194,7 @@ impl<S: Stage> Worker<S> {
                     self.finish(delivery, graph, None).await
                 }
                 Once::Late => {
-                    for object in fact.objects.values() {
-                        self.discard(object).await;
-                    }
+                    self.discard_late(task, fact).await?;
                     self.leave(delivery).await
                 }
             },
@@ -298,6 +296,20 @@ impl<S: Stage> Worker<S> {
         let kept = winner.map(|fact| fact.objects).unwrap_or_default();
         for object in fact.objects.values() {
             if !kept.values().any(|other| other == object) {
+                self.discard(object).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes what comes after the end of its run. The run may have ended with it all the same: the
+    /// fact was stored by an earlier try, and another worker went on from there.
+    async fn discard_late(&self, task: &TaskMessage, fact: &Fact) -> Result<(), BusError> {
+        let job = self.bus.job(&task.run.job).await?;
+        let job = job.filter(|job| job.run == task.run.number);
+        let kept = job.map(|job| job.names).unwrap_or_default();
+        for object in fact.objects.values() {
+            if !kept.values().any(|other| other.nuid == object.nuid) {
                 self.discard(object).await;
             }
         }
