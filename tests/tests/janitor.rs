@@ -36,6 +36,19 @@ async fn waiting(diamond: &Diamond) -> (RunId, ObjectRef) {
     (submitted.job().run_id(), song)
 }
 
+/// The song of a job that was cancelled, which was not the job's to delete; its name leads elsewhere.
+async fn ended_with_its_own_song(diamond: &Diamond) -> ObjectRef {
+    let song = put(diamond, Bucket::Queue, "put-by-someone.mp3", None).await;
+    let input = Input { object: song.clone(), owned: false };
+    let (id, spec) = (JobId::of("cancelled"), serde_json::Value::Null);
+    let submission = Submission { id, spec, input, lane: Lane::Interactive };
+    let submitted = diamond.bus.submit(submission, &diamond.graph, |_| true).await.unwrap();
+    let job = diamond.bus.cancel(&submitted.job().run_id()).await.unwrap().unwrap();
+    diamond.wait_for_end(&job.hash).await;
+    put(diamond, Bucket::Queue, "put-by-someone.mp3", None).await;
+    song
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_belongs_to_nothing_goes_and_nothing_else() {
     let mut diamond = Diamond::start().await;
@@ -50,7 +63,10 @@ async fn what_belongs_to_nothing_goes_and_nothing_else() {
     kept.push(song);
     kept.push(put(&diamond, Bucket::Work, "table", Some(&waiting)).await);
     kept.push(put(&diamond, Bucket::Output, "sum", Some(&waiting)).await);
-    kept.push(put(&diamond, Bucket::Queue, "put-by-someone.mp3", None).await);
+
+    // A song that its sender has put once more under the same name, after its job had begun.
+    let replaced = ended_with_its_own_song(&diamond).await;
+    kept.push(diamond.bus.find(Bucket::Queue, "put-by-someone.mp3").await.unwrap());
 
     let removed = RunId::first(JobId::of("removed"));
     let lost = [
@@ -60,6 +76,7 @@ async fn what_belongs_to_nothing_goes_and_nothing_else() {
         put(&diamond, Bucket::Work, "late", Some(&removed)).await,
         // Of a gateway that was killed before its song was a job.
         put(&diamond, Bucket::Queue, &format!("{UPLOADS}lost"), None).await,
+        replaced,
     ];
     // Of one that was killed before it had all of it.
     let js = jetstream::new(diamond.bus.client().clone());

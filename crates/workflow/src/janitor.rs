@@ -125,7 +125,8 @@ impl Bus {
 /// True if a job may ask for the object with these chunks.
 fn is_used(bucket: Bucket, nuid: &str, jobs: &BTreeMap<JobId, Job>) -> bool {
     if bucket == Bucket::Queue {
-        return jobs.values().any(|job| job.input.object.nuid == nuid);
+        let is_input = |job: &&Job| job.input.object.nuid == nuid;
+        return jobs.values().filter(is_input).any(|job| !job.freed || job.keeps_input);
     }
     let run: Option<RunId> = nuid.split('.').next().and_then(|run| run.parse().ok());
     // What belongs to no run was put there by somebody else.
