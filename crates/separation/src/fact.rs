@@ -22,6 +22,16 @@ pub struct Plan {
     pub tags: BTreeMap<String, String>,
 }
 
+/// What the stages count their work in: seconds of audio, as they would play.
+pub const AUDIO_SECONDS: &str = "audio_seconds";
+
+impl Plan {
+    /// How long the song plays.
+    pub fn seconds(&self) -> f64 {
+        self.frames as f64 / 44_100.0
+    }
+}
+
 /// A song as it came in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Source {

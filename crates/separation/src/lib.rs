@@ -14,5 +14,5 @@ mod fact;
 mod request;
 
 pub use catalogue::{Catalogue, CatalogueError, Model, ModelEntry, ModelFile};
-pub use fact::{Manifest, ManifestStem, Plan, ShardPeaks, Source, StemFile};
+pub use fact::{AUDIO_SECONDS, Manifest, ManifestStem, Plan, ShardPeaks, Source, StemFile};
 pub use request::{Format, Request, RequestError, Spec, canonical_stem};

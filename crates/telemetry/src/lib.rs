@@ -77,7 +77,7 @@ pub mod context;
 pub mod metrics;
 pub mod traces;
 
-pub use listen::listen;
+pub use listen::{listen, listen_as_told};
 pub use readiness::Readiness;
 
 /// The log and the traces of a process, for as long as this lives. When it is dropped, the spans
@@ -94,6 +94,5 @@ pub struct Telemetry {
 /// If the environment asks for traces in a way that cannot be had.
 pub fn start(process: &'static str) -> anyhow::Result<Telemetry> {
     logs::to_stderr();
-    metrics::tell_build();
     Ok(Telemetry { _traces: traces::start(process)? })
 }

@@ -24,6 +24,21 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long to wait when there are no more files to be had for connections.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Answers where `STEMFLOW_OBSERVE` says, if it says anything.
+///
+/// # Errors
+/// If it is no address, or one that cannot be had.
+pub async fn listen_as_told(readiness: Readiness) -> anyhow::Result<()> {
+    let Ok(told) = std::env::var("STEMFLOW_OBSERVE") else { return Ok(()) };
+    let address = told.parse().ok();
+    let address = address.with_context(|| {
+        format!("STEMFLOW_OBSERVE is `{told}`: an address and a port such as 0.0.0.0:9100 is")
+    })?;
+    let address = listen(address, readiness).await?;
+    tracing::info!(%address, "metrics and probes");
+    Ok(())
+}
+
 /// Answers at `address` for as long as the runtime lives. Returns the port that was taken.
 ///
 /// # Errors

@@ -22,6 +22,7 @@ static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
     let registry = Registry::new();
     let process = Box::new(ProcessCollector::for_self());
     registry.register(process).expect("it is the first");
+    registry.register(Box::new(build_info())).expect("it is the second");
     registry
 });
 
@@ -64,9 +65,11 @@ pub fn render() -> prometheus::Result<String> {
     TextEncoder::new().encode_to_string(&REGISTRY.gather())
 }
 
-pub(crate) fn tell_build() {
+fn build_info() -> GaugeVec {
     let help = "1, with the version and the source's revision as labels.";
-    let info = gauges("stemflow_build_info", help, &["version", "revision"]);
+    let options = Opts::new("stemflow_build_info", help);
+    let info = GaugeVec::new(options, &["version", "revision"]).expect("its names are names");
     let revision = option_env!("STEMFLOW_REVISION").unwrap_or("unknown");
     info.with_label_values(&[env!("CARGO_PKG_VERSION"), revision]).set(1.0);
+    info
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
+use opentelemetry::trace::FutureExt;
 use serde_json::Value;
 
 use crate::bus::{Bus, BusError};
@@ -16,6 +17,7 @@ use crate::graph::{Graph, StageSpec};
 use crate::job::{Fact, Job, JobError, JobState, Lane, ONLY, RunId, StageTimes, TaskMessage};
 use crate::names;
 use crate::object::ObjectRef;
+use crate::trace;
 
 /// Tasks of a fan-out that are published at a time.
 const RELEASES: usize = 64;
@@ -149,7 +151,8 @@ impl Bus {
                 }
                 let moved = |before: &str| standings.get(before)?.moved;
                 let lane = lane_of(&job, graph, stage, moved);
-                self.release(run, stage, lane, &keys).await?;
+                let context = trace::release(&job, &stage.name, keys.len());
+                self.release(run, stage, lane, &keys).with_context(context).await?;
             }
             let mut moved = noted.and_then(|times| times.moved);
             let is_new = complete && noted.is_none_or(|times| times.finished.is_none());

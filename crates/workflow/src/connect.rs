@@ -8,6 +8,7 @@ use async_nats::{Client, ConnectError, ConnectErrorKind, Event, ServerError};
 use crate::access::Access;
 use crate::bus::{BusError, During};
 use crate::config::Config;
+use crate::metrics;
 use crate::permissions;
 
 /// How long any one request to NATS may take.

@@ -217,6 +217,9 @@ pub struct Job {
     /// How much work it is, in the words of its stages; once one of them has told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<f64>,
+    /// The span that all its work goes below, as W3C `traceparent`, if it is traced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
     /// When it was sent; of the current run.
     pub submitted: Timestamp,
     /// When this record changed last.
@@ -348,12 +351,22 @@ pub struct Fact {
     /// The names under which people are to find objects in the bucket `output`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub names: BTreeMap<String, ObjectRef>,
+    /// How much has been done, in the stage's unit.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub amount: f64,
+    /// The span of the attempt, as W3C `traceparent`, if it is traced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
     /// Which attempt it was.
     pub attempt: u32,
     /// When that attempt began.
     pub started: Timestamp,
     /// When it had its result.
     pub finished: Timestamp,
+}
+
+fn is_zero(amount: &f64) -> bool {
+    *amount == 0.0
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use tokio::time::sleep;
 use crate::bus::{Bus, BusError, During, from_json, to_json};
 use crate::graph::Graph;
 use crate::job::{Job, JobId, RunId, TaskMessage};
+use crate::metrics;
 use crate::names;
 use crate::write::{Fate, Fence, Write, last_message, purge_to};
 
@@ -125,11 +126,15 @@ impl Bus {
     ) -> Result<Option<(Job, bool)>, BusError> {
         for attempt in 0..CHANGE_ATTEMPTS {
             let Some((mut job, revision)) = self.job_entry(id).await? else { return Ok(None) };
+            let had_ended = job.state.is_final();
             if !change(&mut job) {
                 return Ok(Some((job, false)));
             }
             job.updated = Timestamp::now();
             if self.write_entry(&self.jobs, id, to_json(&job)?, revision).await? {
+                if job.state.is_final() && !had_ended {
+                    metrics::ended(&job);
+                }
                 return Ok(Some((job, true)));
             }
             sleep(Duration::from_millis(u64::from(attempt) * 5)).await;

@@ -19,6 +19,7 @@
 //! | `worker.rs` | how a task is done and handed over: the only file that acknowledges |
 //! | `worker/pull.rs` | where it gets its tasks |
 //! | `worker/attempt.rs` | one attempt at it: the stage at work, its lease, the clock |
+//! | `worker/tell.rs` | what is told of it meanwhile |
 //! | `ledger.rs`, `advance.rs` | facts, and what follows from them |
 //! | `object.rs` | large things, stored and verified |
 //! | `object/name.rs` | the names by which people find what a job has made |
@@ -29,6 +30,7 @@
 //! | `event.rs` | what is told meanwhile |
 //! | `connect.rs`, `access.rs` | the way to NATS: keys and certificates |
 //! | `permissions.rs` | who may do what on the bus |
+//! | `metrics.rs`, `trace.rs` | what those see who run it |
 //!
 //! A stage is a type with a `run` and a `main` of three lines:
 //!
@@ -67,6 +69,7 @@ mod janitor;
 mod job;
 mod jobs;
 mod ledger;
+mod metrics;
 mod names;
 mod object;
 mod reconcile;
@@ -74,6 +77,7 @@ mod serve;
 mod shutdown;
 mod stage;
 mod submit;
+mod trace;
 mod worker;
 mod write;
 
@@ -91,7 +95,7 @@ pub use janitor::{UPLOADS, clean};
 pub use job::{Fact, Input, Job, JobError, JobId, JobState, Lane, RunId, StageTimes, TaskMessage};
 pub use object::{Bucket, ObjectError, ObjectReader, ObjectRef, ObjectWriter};
 pub use reconcile::{Rounds, reconcile};
-pub use serve::{log_to_stderr, serve};
+pub use serve::serve;
 pub use shutdown::on_signal;
 pub use stage::{Failure, Output, Reader, Reporter, Stage, Task, Writer};
 pub use submit::{Submission, Submitted};

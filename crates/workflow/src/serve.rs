@@ -1,9 +1,8 @@
 //! What every stage's `main` is made of.
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use tracing_subscriber::EnvFilter;
+use telemetry::Readiness;
 
 use crate::access::ACCESS_HELP;
 use crate::config::Config;
@@ -21,8 +20,11 @@ const MORE_HELP: &str = "\
   STEMFLOW_CONCURRENCY  tasks at a time           [what suits the stage]
   STEMFLOW_BATCH_SHARE  one task in so many is of the lane batch while both lanes wait  [4]
   STEMFLOW_GRACE        time to finish a task after SIGTERM  [20s]
+  STEMFLOW_OBSERVE      where /metrics, /livez and /readyz are, such as 0.0.0.0:9100  [nowhere]
   STEMFLOW_LOG          what is logged: error, warn, info, debug  [info]
   STEMFLOW_LOG_FORMAT   text or json  [text]
+  OTEL_EXPORTER_OTLP_ENDPOINT  where traces go, such as http://localhost:4318; also what else
+                        OpenTelemetry calls OTEL_*  [nowhere]
 ";
 
 /// Runs `stage` as a process: reads the environment, works until SIGTERM or SIGINT.
@@ -34,8 +36,8 @@ pub fn serve<S: Stage, E: std::fmt::Display>(
         print!("{name}: {HELP}{ACCESS_HELP}{MORE_HELP}");
         return ExitCode::from(2);
     }
-    log_to_stderr();
-    match try_serve(name, stage) {
+    let served = telemetry::start(name).and_then(|_telling| try_serve(name, stage));
+    match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(stage = name, "{error:#}");
@@ -49,29 +51,15 @@ fn try_serve<S: Stage, E: std::fmt::Display>(
     stage: impl FnOnce() -> Result<S, E>,
 ) -> anyhow::Result<()> {
     let config = Config::from_env(name)?;
-    let stage = stage().map_err(|error| anyhow::anyhow!("{error}"))?;
     let runtime = tokio::runtime::Runtime::new()?;
+    let readiness = Readiness::default();
+    runtime.block_on(telemetry::listen_as_told(readiness.clone()))?;
+    let stage = stage().map_err(|error| anyhow::anyhow!("{error}"))?;
     let result = runtime.block_on(async {
         let shutdown = shutdown::on_signal();
-        worker::work(stage, &config, shutdown).await
+        worker::work_ready(stage, &config, shutdown, &readiness).await
     });
     // A thread that does not stop must not keep the process.
     runtime.shutdown_background();
     Ok(result?)
-}
-
-/// Logs to standard error as `STEMFLOW_LOG` and `STEMFLOW_LOG_FORMAT` say.
-pub fn log_to_stderr() {
-    let filter = EnvFilter::try_from_env("STEMFLOW_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("info,async_nats=warn"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    if std::env::var("STEMFLOW_LOG_FORMAT").is_ok_and(|format| format == "json") {
-        builder.json().init();
-    } else {
-        builder.init();
-    }
 }

@@ -22,6 +22,7 @@ use crate::bus::{Bus, BusError};
 use crate::job::{Fact, Job, JobId, Lane, ONLY, RunId, TaskMessage};
 use crate::names;
 use crate::object::{Bucket, ObjectError, ObjectReader, ObjectRef, ObjectWriter};
+use crate::trace;
 
 /// One step of a workflow.
 pub trait Stage: Send + Sync + 'static {
@@ -31,6 +32,12 @@ pub trait Stage: Send + Sync + 'static {
     /// How many tasks one process works on at a time, if its environment does not say.
     fn concurrency(&self) -> usize {
         1
+    }
+
+    /// What its tasks count their work in, such as `audio_seconds`: as `stemflow_<unit>_total` it is
+    /// a metric, to which each task adds what it says with [`Output::with_amount`].
+    fn unit(&self) -> Option<&'static str> {
+        None
     }
 
     /// Does one task. May be called again for the same task after a crash, with the same result.
@@ -92,6 +99,7 @@ pub struct Output {
     pub(crate) lists: BTreeMap<String, Vec<String>>,
     pub(crate) lane: Option<Lane>,
     pub(crate) weight: Option<f64>,
+    pub(crate) amount: f64,
 }
 
 impl Output {
@@ -134,6 +142,13 @@ impl Output {
         self
     }
 
+    /// Says how much has been done, in the stage's [`unit`](Stage::unit).
+    #[must_use]
+    pub fn with_amount(mut self, amount: f64) -> Self {
+        self.amount = amount;
+        self
+    }
+
     pub(crate) fn check(&self) -> Result<(), Failure> {
         for key in self.lists.values().flatten() {
             if !names::is_token(key) {
@@ -157,6 +172,7 @@ pub struct Task {
     pub(crate) objects: Arc<Mutex<BTreeMap<String, ObjectRef>>>,
     pub(crate) names: Mutex<BTreeMap<String, ObjectRef>>,
     pub(crate) runtime: Handle,
+    pub(crate) trace: opentelemetry::Context,
 }
 
 impl Task {
@@ -201,12 +217,17 @@ impl Task {
     /// What a stage with one task per job has produced.
     pub fn fact(&self, stage: &str) -> Result<Fact, Failure> {
         let fact = self.runtime.block_on(self.bus.fact(self.run(), stage, ONLY))?;
-        fact.ok_or_else(|| Failure::transient(format!("the fact of `{stage}` is not there")))
+        let fact =
+            fact.ok_or_else(|| Failure::transient(format!("the fact of `{stage}` is not there")))?;
+        trace::link(&self.trace, &fact);
+        Ok(fact)
     }
 
     /// What all tasks of a stage have produced, in the order of their keys.
     pub fn facts(&self, stage: &str) -> Result<Vec<Fact>, Failure> {
-        Ok(self.runtime.block_on(self.bus.facts(self.run(), stage))?)
+        let facts = self.runtime.block_on(self.bus.facts(self.run(), stage))?;
+        facts.iter().for_each(|fact| trace::link(&self.trace, fact));
+        Ok(facts)
     }
 
     /// Opens an object. What is read is whole and right once the end has been reached without an
@@ -286,6 +307,8 @@ impl Task {
             weight: output.weight,
             objects,
             names: self.names.into_inner().unwrap_or_else(PoisonError::into_inner),
+            amount: output.amount,
+            trace: trace::name(&self.trace),
             attempt: self.attempt,
             started: self.started,
             finished: Timestamp::now(),

@@ -180,7 +180,9 @@ fn new_run(submission: &Submission, graph: &Graph, run: u32) -> Job {
 /// The next run of a job that has failed, from the same input.
 pub(crate) fn next_run(job: &Job) -> Job {
     let Job { hash, workflow, spec, input, lane, .. } = job.clone();
-    queued(RunId { job: hash, number: job.run + 1 }, workflow, spec, input, lane)
+    let next = queued(RunId { job: hash, number: job.run + 1 }, workflow, spec, input, lane);
+    // Who runs it again has no trace, mostly; then it is the same story still.
+    Job { trace: next.trace.clone().or_else(|| job.trace.clone()), ..next }
 }
 
 fn queued(run: RunId, workflow: String, spec: Value, input: Input, lane: Lane) -> Job {
@@ -204,5 +206,6 @@ fn queued(run: RunId, workflow: String, spec: Value, input: Input, lane: Lane) -
         excused: BTreeMap::new(),
         keeps_input: false,
         freed: false,
+        trace: telemetry::context::current(),
     }
 }

@@ -13,6 +13,7 @@
 
 mod attempt;
 mod pull;
+mod tell;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use async_nats::jetstream::{AckKind, Message};
 use bytes::Bytes;
 use jiff::Timestamp;
+use telemetry::Readiness;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -34,6 +36,7 @@ use crate::graph::{Graph, StageSpec};
 use crate::job::{Fact, Job, JobState, TaskMessage};
 use crate::jobs::Standing;
 use crate::layout::HEARTBEAT;
+use crate::metrics::{self, Outcome};
 use crate::object::ObjectRef;
 use crate::stage::{Failure, Stage, lock};
 use crate::write::{Fence, Once, patiently};
@@ -57,8 +60,25 @@ pub async fn work(
     config: &Config,
     shutdown: CancellationToken,
 ) -> Result<(), BusError> {
+    work_ready(stage, config, shutdown, &Readiness::default()).await
+}
+
+/// The same, and `readiness` tells from when on it takes tasks.
+pub(crate) async fn work_ready(
+    stage: impl Stage,
+    config: &Config,
+    shutdown: CancellationToken,
+    readiness: &Readiness,
+) -> Result<(), BusError> {
+    readiness.waits("waiting for NATS, and for the consumer that `stemflow init` makes there");
     let Some(bus) = open(stage.name(), config, &shutdown).await else { return Ok(()) };
     let slots = config.concurrency.unwrap_or(stage.concurrency());
+    metrics::begin(stage.name(), slots, stage.unit());
+    let connection = bus.clone();
+    readiness.ready_while(move || {
+        let lost = "the connection to NATS is lost, connecting again";
+        if connection.is_connected() { Ok(()) } else { Err(lost) }
+    });
     tracing::info!(stage = stage.name(), slots, "ready");
     let worker = Arc::new(Worker {
         pull: Pull::new(bus.clone(), stage.name(), config.batch_share),
@@ -115,25 +135,34 @@ impl<S: Stage> Worker<S> {
             Err(error) => {
                 // The server tells of it, and the reconciler fails the job.
                 tracing::error!(subject = %message.subject, %error, "a task that cannot be read");
+                metrics::handled(self.stage.name(), Outcome::Failed);
                 self.confirm(&message, AckKind::Term).await;
                 return Ok(());
             }
         };
         let delivery = Delivery::of(message, task);
-        match self.work_on(&delivery).await {
-            Ok(()) => Ok(()),
+        let told = delivery.told(self.stage.name());
+        let ended = told.over(self.bring_to_end(&delivery)).await;
+        told.end(*ended.as_ref().unwrap_or(&Outcome::Interrupted));
+        ended.map(drop)
+    }
+
+    async fn bring_to_end(&self, delivery: &Delivery) -> Result<Outcome, BusError> {
+        match self.work_on(delivery).await {
+            Ok(outcome) => Ok(outcome),
             Err(Trouble::Bus(error)) => {
                 let TaskMessage { run, stage, key, .. } = &delivery.task;
                 tracing::warn!(%run, stage, key, %error, "NATS did not do its part, will retry");
-                self.excuse(&delivery).await;
-                self.release_later(&delivery, 1).await;
-                Ok(())
+                tell::failed(&Failure::Transient(error.to_string()));
+                self.excuse(delivery).await;
+                self.release_later(delivery, 1).await;
+                Ok(Outcome::Retry)
             }
             Err(Trouble::Stuck(error)) => Err(error),
         }
     }
 
-    async fn work_on(&self, delivery: &Delivery) -> Result<(), Trouble> {
+    async fn work_on(&self, delivery: &Delivery) -> Result<Outcome, Trouble> {
         let task = &delivery.task;
         let job = match self.bus.standing(&task.run).await? {
             Standing::Live(job) => *job,
@@ -161,10 +190,22 @@ impl<S: Stage> Worker<S> {
             return Ok(self.bury(delivery, &letter).await?);
         }
         let outcome = self.attempt(delivery, job, spec, attempt).await?;
+        if let Attempt::Failed(failure) = &outcome {
+            tell::failed(failure);
+        }
         let until = Instant::now() + HAND_OVER_LIMIT;
         let mut pause = FIRST_RETRY;
         // What has been done is not done again because a server was away for a while.
-        while let Err(error) = self.hand_over(delivery, &graph, spec, attempt, &outcome).await {
+        loop {
+            let error = match self.hand_over(delivery, &graph, spec, attempt, &outcome).await {
+                Ok(ended) => {
+                    if let (Outcome::Ok, Attempt::Done(fact)) = (ended, &outcome) {
+                        metrics::worked(self.stage.name(), self.stage.unit(), fact.amount);
+                    }
+                    return Ok(ended);
+                }
+                Err(error) => error,
+            };
             if self.shutdown.is_cancelled() || Instant::now() > until {
                 return Err(error.into());
             }
@@ -173,7 +214,6 @@ impl<S: Stage> Worker<S> {
             sleep(pause).await;
             pause = (2 * pause).min(HEARTBEAT);
         }
-        Ok(())
     }
 
     async fn hand_over(
@@ -183,7 +223,7 @@ impl<S: Stage> Worker<S> {
         spec: &StageSpec,
         attempt: u32,
         outcome: &Attempt,
-    ) -> Result<(), BusError> {
+    ) -> Result<Outcome, BusError> {
         let Delivery { message, task, .. } = delivery;
         match outcome {
             Attempt::Done(fact) => match self.bus.record(&task.run, fact, &delivery.fence()).await?
@@ -191,7 +231,7 @@ impl<S: Stage> Worker<S> {
                 Once::Stored => self.finish(delivery, graph, Some(fact)).await,
                 Once::Existed => {
                     self.discard_loser(task, fact).await?;
-                    self.finish(delivery, graph, None).await
+                    self.finish(delivery, graph, None).await.map(|_| Outcome::Moot)
                 }
                 Once::Late => {
                     self.discard_late(task, fact).await?;
@@ -208,13 +248,13 @@ impl<S: Stage> Worker<S> {
                 let TaskMessage { run, stage, key, .. } = task;
                 tracing::warn!(%run, stage, key, attempt, reason, "task failed, will retry");
                 self.release_later(delivery, attempt).await;
-                Ok(())
+                Ok(Outcome::Retry)
             }
             Attempt::Moot => self.leave(delivery).await,
             Attempt::Interrupted => {
                 self.excuse(delivery).await;
                 self.confirm(message, AckKind::Nak(None)).await;
-                Ok(())
+                Ok(Outcome::Interrupted)
             }
         }
     }
@@ -237,7 +277,7 @@ impl<S: Stage> Worker<S> {
         delivery: &Delivery,
         graph: &Graph,
         fact: Option<&Fact>,
-    ) -> Result<(), BusError> {
+    ) -> Result<Outcome, BusError> {
         let TaskMessage { run, stage, key, of } = &delivery.task;
         let progress =
             TaskProgress { run: run.clone(), stage: stage.clone(), key: key.clone(), done: 1.0 };
@@ -250,23 +290,23 @@ impl<S: Stage> Worker<S> {
             self.free(&job).await;
         }
         tracing::debug!(%run, stage, key, delivery = delivery.number, "task done");
-        Ok(())
+        Ok(Outcome::Ok)
     }
 
     /// The end of a task that will not be tried again: its job fails, and the task is laid where
     /// it can be looked at.
-    async fn bury(&self, delivery: &Delivery, letter: &DeadLetter) -> Result<(), BusError> {
+    async fn bury(&self, delivery: &Delivery, letter: &DeadLetter) -> Result<Outcome, BusError> {
         let job = self.bus.bury(letter).await?;
         self.confirm(&delivery.message, AckKind::Term).await;
         if let Some(job) = job.filter(|job| job.run == delivery.task.run.number) {
             self.free(&job).await;
         }
-        Ok(())
+        Ok(if letter.redrivable { Outcome::Dead } else { Outcome::Failed })
     }
 
     /// The end of a task whose run has ended. It may have been released after the others of the run
     /// had been deleted.
-    async fn leave(&self, delivery: &Delivery) -> Result<(), BusError> {
+    async fn leave(&self, delivery: &Delivery) -> Result<Outcome, BusError> {
         self.confirm(&delivery.message, AckKind::Ack).await;
         self.bus.purge(delivery.message.subject.as_str()).await?;
         // Whoever had it before may have ended the run, and died before it was freed.
@@ -275,7 +315,7 @@ impl<S: Stage> Worker<S> {
         if let Some(job) = job.filter(|job| job.run == run.number && job.state.is_final()) {
             self.free(&job).await;
         }
-        Ok(())
+        Ok(Outcome::Moot)
     }
 
     /// What this does not manage, the reconciler does. A done job that was removed is left to whoever

@@ -19,6 +19,7 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
 use crate::bus::{Bus, BusError, to_json};
+use crate::trace;
 
 /// How long to wait for a cluster that does not answer: it elects a leader within 10 s, mostly, and
 /// a client takes 15 s to notice that its server is cut off.
@@ -79,7 +80,7 @@ impl Bus {
         subject: String,
         message: &impl Serialize,
     ) -> Result<Once, BusError> {
-        let message = Write::new(subject, to_json(message)?);
+        let message = trace::carry(Write::new(subject, to_json(message)?));
         Ok(match self.write(&self.control, message, fence).await? {
             Fate::Stored => Once::Stored,
             Fate::Taken => Once::Existed,

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use audio::{Cutter, DecodeError, SAMPLE_RATE, Shard, Shards, Shifts, Song, Stats, WavWriter};
-use separation::{Model, Plan, Source, Spec};
+use separation::{AUDIO_SECONDS, Model, Plan, Source, Spec};
 use workflow::{Bucket, Failure, Lane, Output, Stage, Task};
 
 /// How much of a song goes into one shard: enough that moving it costs little beside separating
@@ -26,6 +26,10 @@ pub struct Decode {
 impl Stage for Decode {
     fn name(&self) -> &'static str {
         "decode"
+    }
+
+    fn unit(&self) -> Option<&'static str> {
+        Some(AUDIO_SECONDS)
     }
 
     fn run(&self, task: &Task) -> Result<Output, Failure> {
@@ -65,9 +69,9 @@ impl Stage for Decode {
             },
             tags: tags(song.tags()),
         };
-        let seconds = frames as f64 / f64::from(SAMPLE_RATE);
+        let seconds = plan.seconds();
         let output = Output::of(&plan)?.with_list("shard", keys).with_list("stem", spec.stems);
-        Ok(output.weighing(seconds).in_lane(self.lane(seconds)))
+        Ok(output.weighing(seconds).with_amount(seconds).in_lane(self.lane(seconds)))
     }
 }
 

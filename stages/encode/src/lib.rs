@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, Seek};
 
 use audio::{Join, Shards, Shifts, StemWriter, Tags, WavReader};
-use separation::{Format, Plan, ShardPeaks, Spec, StemFile};
+use separation::{AUDIO_SECONDS, Format, Plan, ShardPeaks, Spec, StemFile};
 use workflow::{Bucket, Fact, Failure, Output, Stage, Task};
 
 /// The stage `encode`.
@@ -21,6 +21,10 @@ impl Stage for Encode {
 
     fn concurrency(&self) -> usize {
         2
+    }
+
+    fn unit(&self) -> Option<&'static str> {
+        Some(AUDIO_SECONDS)
     }
 
     fn run(&self, task: &Task) -> Result<Output, Failure> {
@@ -53,14 +57,15 @@ impl Stage for Encode {
         file.rewind()?;
         io::copy(&mut file, &mut object)?;
         object.finish()?;
-        Output::of(&StemFile {
+        let output = Output::of(&StemFile {
             stem: stem.to_owned(),
             file: name,
             media_type: spec.format.media_type().to_owned(),
             frames: plan.frames,
             gain,
             peak,
-        })
+        })?;
+        Ok(output.with_amount(plan.seconds()))
     }
 }
 

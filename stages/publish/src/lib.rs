@@ -7,7 +7,7 @@
 //! With the fact that this stage gives, the runtime makes the job visible as done.
 
 use audio::{Contract, ContractError, Report, SAMPLE_RATE};
-use separation::{Manifest, ManifestStem, Plan, Spec, StemFile};
+use separation::{AUDIO_SECONDS, Manifest, ManifestStem, Plan, Spec, StemFile};
 use workflow::{Bucket, Fact, Failure, ObjectRef, Output, Stage, Task};
 
 /// The stage `publish`.
@@ -16,6 +16,10 @@ pub struct Publish;
 impl Stage for Publish {
     fn name(&self) -> &'static str {
         "publish"
+    }
+
+    fn unit(&self) -> Option<&'static str> {
+        Some(AUDIO_SECONDS)
     }
 
     fn run(&self, task: &Task) -> Result<Output, Failure> {
@@ -37,9 +41,10 @@ impl Stage for Publish {
             let name = Manifest::output_name(task.job(), &stem.file);
             task.link(Bucket::Output, &name, &stem.object)?;
         }
-        Output::of(&Manifest {
+        let seconds = plan.seconds();
+        let output = Output::of(&Manifest {
             frames: plan.frames,
-            seconds: plan.frames as f64 / f64::from(SAMPLE_RATE),
+            seconds,
             sample_rate: SAMPLE_RATE,
             model: spec.model.name,
             model_sha256: spec.model.sha256,
@@ -47,7 +52,8 @@ impl Stage for Publish {
             source: plan.source,
             tags: plan.tags,
             stems,
-        })
+        })?;
+        Ok(output.with_amount(seconds))
     }
 }
 

@@ -5,6 +5,7 @@
 //! ```
 
 mod config;
+mod metrics;
 mod model_threads;
 
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use std::ops::ControlFlow;
 
 use audio::{Shard, Shards, Shifts, WavReader, WavWriter, Waveform};
 use demucs::{Mix, SeparateError};
-use separation::{Model, Plan, ShardPeaks, Spec};
+use separation::{AUDIO_SECONDS, Model, Plan, ShardPeaks, Spec};
 use workflow::{Bucket, Failure, Output, Stage, Task};
 
 pub use config::StartError;
@@ -41,6 +42,10 @@ impl Stage for Separate {
         self.model.threads()
     }
 
+    fn unit(&self) -> Option<&'static str> {
+        Some(AUDIO_SECONDS)
+    }
+
     fn run(&self, task: &Task) -> Result<Output, Failure> {
         let spec: Spec = task.spec()?;
         let decoded = task.fact("decode")?;
@@ -65,7 +70,8 @@ impl Stage for Separate {
             peaks.insert(stem.clone(), peak(sum, &parts)?);
             store(task, stem, sum)?;
         }
-        Output::of(&ShardPeaks { peaks })
+        let part = plan.seconds() / mix.shards.count(mix.frames) as f64;
+        Ok(Output::of(&ShardPeaks { peaks })?.with_amount(part))
     }
 }
 

@@ -11,12 +11,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Instant;
 
 use audio::{Shard, Waveform};
 use demucs::{Demucs, Mix, SeparateError};
 use separation::Model;
 
 use crate::config::{Config, StartError};
+use crate::metrics;
 
 /// A shard to be separated.
 pub(crate) struct Job {
@@ -58,6 +60,7 @@ impl ModelThreads {
     /// Loads the catalogue's first model, and starts the threads that own it from then on.
     pub(crate) fn start(config: Config) -> Result<Self, StartError> {
         let threads = config.threads();
+        metrics::device(config.device, config.precision);
         let first = load(&config, &config.catalogue.models()[0])?;
         tracing::info!(model = first.model.name, threads, "model loaded");
         let shelf = Arc::new(Shelf { config, loaded: Mutex::new(Some(first)) });
@@ -156,8 +159,10 @@ impl Shelf {
 fn load(config: &Config, model: &Model) -> Result<Loaded, StartError> {
     let path = config.catalogue.verified_weights(model)?;
     let fail = |reason: String| StartError::Load { name: model.name.clone(), reason };
+    let began = Instant::now();
     let files = models::Model::find(&path, None).map_err(|error| fail(error.to_string()))?;
     let demucs = Demucs::load_model(&files, config.device, config.precision)
         .map_err(|error| fail(error.to_string()))?;
+    metrics::loaded(&model.name, began.elapsed());
     Ok(Loaded { model: model.clone(), demucs })
 }

@@ -1,6 +1,6 @@
 //! An object on its way out.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::{StatusCode, Subscriber};
 use base64::Engine;
@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::{ObjectError, ObjectRef};
 use crate::bus::{Bus, BusError, During, to_json};
+use crate::metrics::{self, Direction};
 use crate::write::next_message;
 
 /// Chunks that are asked for at a time.
@@ -54,6 +55,7 @@ impl ObjectReader {
             self.verify()?;
             return Ok(None);
         }
+        let began = Instant::now();
         let mut chunk = self.next_of_batch().await?;
         if chunk.is_none() {
             // The replica that was asked is gone, or lags behind.
@@ -65,6 +67,7 @@ impl ObjectReader {
         };
         self.chunks += 1;
         self.size += chunk.len() as u64;
+        metrics::moved(self.object.bucket, Direction::Get, chunk.len(), began);
         if let Some(sha256) = &mut self.sha256 {
             sha256.update(&chunk);
         }

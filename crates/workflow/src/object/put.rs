@@ -3,6 +3,7 @@
 mod again;
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use async_nats::jetstream::context::PublishAckFuture;
 use base64::Engine;
@@ -16,6 +17,7 @@ use self::again::Chunk;
 use super::{Bucket, Meta, ObjectRef};
 use crate::bus::{Bus, BusError, During};
 use crate::job::RunId;
+use crate::metrics::{self, Direction};
 use crate::write::is_final;
 
 /// Bytes of one chunk: the server takes messages of up to 1 MiB.
@@ -88,7 +90,9 @@ impl ObjectWriter {
     }
 
     async fn send_chunk(&mut self) -> Result<(), BusError> {
+        let began = Instant::now();
         let chunk = self.buffer.split().freeze();
+        let bytes = chunk.len();
         self.buffer.reserve(CHUNK);
         self.sha256.update(&chunk);
         self.size += chunk.len() as u64;
@@ -99,6 +103,7 @@ impl ObjectWriter {
         let chunk = Chunk { id: format!("{}.{}", self.nuid, self.chunks), bytes: chunk };
         let sent = self.bus.js.send_publish(self.subject(), chunk.message()).await;
         self.in_flight.push_back((chunk, sent.during(format!("store {}", self.name))?));
+        metrics::moved(self.bucket, Direction::Put, bytes, began);
         Ok(())
     }
 
@@ -124,9 +129,11 @@ impl ObjectWriter {
         if !self.buffer.is_empty() {
             self.send_chunk().await?;
         }
+        let began = Instant::now();
         while !self.in_flight.is_empty() {
             self.confirm_oldest().await?;
         }
+        metrics::moved(self.bucket, Direction::Put, 0, began);
         let digest = BASE64_URL_SAFE.encode(self.sha256.finalize_reset());
         let object = ObjectRef {
             bucket: self.bucket,

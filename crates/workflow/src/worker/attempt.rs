@@ -20,6 +20,7 @@ use crate::graph::StageSpec;
 use crate::job::{Fact, Job, RunId, TaskMessage};
 use crate::jobs::Standing;
 use crate::layout::HEARTBEAT;
+use crate::metrics;
 use crate::names;
 use crate::stage::{Failure, Output, Stage, Task, lock};
 
@@ -49,6 +50,7 @@ impl<S: Stage> Worker<S> {
         attempt: u32,
     ) -> Result<Attempt, Trouble> {
         let task = &delivery.task;
+        let _working = metrics::at_work(self.stage.name());
         let stop = CancellationToken::new();
         let (progress, told) = watch::channel(0.0);
         let context = Task {
@@ -62,11 +64,13 @@ impl<S: Stage> Worker<S> {
             objects: Arc::default(),
             names: Mutex::default(),
             runtime: Handle::current(),
+            trace: opentelemetry::Context::current(),
         };
         let objects = Arc::clone(&context.objects);
         let stage = Arc::clone(&self.stage);
+        let log = tracing::Span::current();
         let mut running = tokio::task::spawn_blocking(move || {
-            let output = stage.run(&context)?;
+            let output = log.in_scope(|| stage.run(&context))?;
             output.check()?;
             Ok((context, output))
         });
