@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -ec
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-k8s chaos lint bench build setup clean
+.PHONY: help demo up up-observed test test-k8s chaos lint bench build setup clean
 
 SONG  ?= demo/song.mp3
 OUT   ?= out
@@ -22,13 +22,16 @@ SUM := { print; fflush() } \
     END { print passed + 0 " passed, " failed + 0 " failed" }
 
 help: ## Show this
-	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: build ## Separate a song, and stop again; also SONG=… OUT=… MODEL=…
 	@scripts/demo
 
 up: build ## Start the whole stack on http://127.0.0.1:5000, until Ctrl-C
 	@target/release/stemflow up
+
+up-observed: build ## The same with Prometheus, and Grafana where there is one
+	@scripts/up-observed
 
 # The tests run the real binaries, and cargo builds only some of them for that by itself.
 test: lint build ## Check everything that CI checks

@@ -19,6 +19,7 @@ mod http;
 mod metrics;
 mod micro;
 mod serve;
+mod trace;
 mod upload;
 
 use std::sync::Arc;

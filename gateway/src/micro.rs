@@ -13,19 +13,22 @@ use async_nats::service::endpoint::Endpoint;
 use async_nats::service::{
     NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE, Request as Message, Service, ServiceExt,
 };
-use async_nats::{Client, HeaderMap};
+use async_nats::{Client, HeaderMap, HeaderValue};
 use axum::http::StatusCode;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::select_all;
+use opentelemetry::trace::FutureExt;
 use separation::Request;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 use workflow::{Bucket, ObjectError};
 
 use crate::desk::{Receipt, Song};
 use crate::error::ApiError;
 use crate::gateway::Gateway;
+use crate::trace;
 
 /// Requests that are answered at a time.
 const AT_A_TIME: usize = 32;
@@ -105,7 +108,7 @@ impl Micro {
 async fn answer(gateway: &Gateway, door: Door, name: &'static str, message: &Message) {
     let payload = &message.message.payload;
     let answer = match door {
-        Door::Submit => submit(gateway, payload).await.and_then(|receipt| json(&receipt)),
+        Door::Submit => traced(message, submit(gateway, payload)).await,
         Door::Status => status(gateway, payload).await,
         Door::Cancel => cancel(gateway, payload).await,
         Door::Queue => queue(gateway).await,
@@ -119,6 +122,21 @@ async fn answer(gateway: &Gateway, door: Door, name: &'static str, message: &Mes
     if let Err(error) = sent {
         tracing::debug!(%error, endpoint = name, "a reply was not sent");
     }
+}
+
+/// Submits in the trace of the one who asks, or in one that begins here.
+async fn traced(
+    message: &Message,
+    submit: impl Future<Output = Result<Receipt, ApiError>>,
+) -> Result<Bytes, ApiError> {
+    let headers = message.message.headers.as_ref();
+    let sent = headers.and_then(|headers| headers.get(telemetry::context::TRACEPARENT));
+    let context = trace::nats(&message.message.subject, sent.map(HeaderValue::as_str));
+    let log = trace::log(&context);
+    let receipt = submit.with_context(context.clone()).instrument(log).await;
+    let status = receipt.as_ref().map_or_else(ApiError::status, |_| StatusCode::OK);
+    trace::end(&context, status);
+    json(&receipt?)
 }
 
 /// An error in the headers, where libraries look for it, and in the body, where people do.

@@ -4,9 +4,11 @@
 pub mod chaos;
 mod closure;
 mod cluster;
+mod collector;
 mod diamond;
 mod guarded;
 pub mod measure;
+mod metrics;
 mod mortal;
 mod nats;
 mod process;
@@ -15,8 +17,10 @@ mod wire;
 
 pub use closure::Closure;
 pub use cluster::Cluster;
+pub use collector::{Collector, Seen};
 pub use diamond::{DIAMOND, Diamond, STAGES, SUM, join, label, split, square, stage};
 pub use guarded::Guarded;
+pub use metrics::Metrics;
 pub use mortal::Mortal;
 pub use nats::NatsServer;
 pub use stack::{Deadline, PATIENCE, Stack, answer, binary, song, tree};

@@ -7,6 +7,7 @@
 //! | read | for |
 //! |---|---|
 //! | `up/plan.rs` | what is to be started; all that can be checked before anything is |
+//! | `up/observe.rs` | where each process tells of itself |
 //! | `up/nats_server.rs`, `up/ports.rs` | the nats-server to use, the ports to use |
 //! | `up/stack.rs` | the order of starting and stopping |
 //! | `up/process.rs`, `up/restart.rs` | one process, started again when it ends |
@@ -16,6 +17,7 @@
 
 mod console;
 mod nats_server;
+mod observe;
 mod plan;
 mod ports;
 mod process;
@@ -65,6 +67,10 @@ pub(crate) struct Args {
     /// Where jobs and songs are kept
     #[arg(long, value_name = "DIR", default_value = ".stemflow/data")]
     data: PathBuf,
+    /// Give each stage's process a port for metrics and probes, and name them all, as Prometheus
+    /// reads it, in `targets.json` in the data folder
+    #[arg(long)]
+    observe: bool,
     /// How many processes a stage has; 1 by default. Can be given for each stage
     #[arg(long, value_name = "STAGE=N")]
     scale: Vec<Scale>,

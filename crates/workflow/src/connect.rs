@@ -29,6 +29,7 @@ pub(crate) async fn connect(config: &Config) -> Result<Client, BusError> {
         .request_timeout(Some(REQUEST_TIMEOUT))
         .ping_interval(PING_INTERVAL)
         .event_callback(move |event| {
+            metrics::nats(&event);
             tell(&name, &event);
             std::future::ready(())
         });

@@ -30,7 +30,7 @@
 //! | `event.rs` | what is told meanwhile |
 //! | `connect.rs`, `access.rs` | the way to NATS: keys and certificates |
 //! | `permissions.rs` | who may do what on the bus |
-//! | `metrics.rs`, `trace.rs` | what those see who run it |
+//! | `metrics.rs`, `trace.rs`, `survey.rs` | what those see who run it |
 //!
 //! A stage is a type with a `run` and a `main` of three lines:
 //!
@@ -77,6 +77,7 @@ mod serve;
 mod shutdown;
 mod stage;
 mod submit;
+mod survey;
 mod trace;
 mod worker;
 mod write;
@@ -99,4 +100,5 @@ pub use serve::serve;
 pub use shutdown::on_signal;
 pub use stage::{Failure, Output, Reader, Reporter, Stage, Task, Writer};
 pub use submit::{Submission, Submitted};
+pub use survey::{Queue, Store, Survey};
 pub use worker::work;

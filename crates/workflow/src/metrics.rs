@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Mutex};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use async_nats::Event;
 use prometheus::core::{Collector, Desc};
@@ -210,13 +210,11 @@ pub(crate) fn begin(stage: &'static str, slots: usize, unit: Option<&'static str
 }
 
 /// Counts a task that has been handed to a worker.
-pub(crate) fn delivered(stage: &str, lane: &str, number: u32, released: SystemTime) {
+pub(crate) fn delivered(stage: &str, lane: &str, number: u32, waited: Duration) {
     if number > 1 {
         STAGES.redeliveries.with_label_values(&[stage]).inc();
         return;
     }
-    // Clocks differ; nothing was delivered before it was released.
-    let waited = released.elapsed().unwrap_or(Duration::ZERO);
     STAGES.wait_seconds.with_label_values(&[stage, lane]).observe(waited.as_secs_f64());
 }
 

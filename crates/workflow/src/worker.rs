@@ -169,7 +169,7 @@ impl<S: Stage> Worker<S> {
             Standing::Unheard if delivery.age < HEARD_WITHIN => {
                 tracing::debug!(run = %task.run, "a task of a run that nobody knows of, yet");
                 self.release_later(delivery, delivery.number).await;
-                return Ok(());
+                return Ok(Outcome::Retry);
             }
             Standing::Over | Standing::Unheard => return Ok(self.leave(delivery).await?),
         };
@@ -416,7 +416,7 @@ struct Delivery {
 impl Delivery {
     fn of(message: Message, task: TaskMessage) -> Self {
         let (number, sequence, age) = message.info().map_or((1, 0, Duration::ZERO), |info| {
-            (info.delivered, info.stream_sequence, age(info.published.unix_timestamp()))
+            (info.delivered, info.stream_sequence, age(info.published.unix_timestamp_nanos()))
         });
         Self { message, task, number: u32::try_from(number).unwrap_or(1), sequence, age }
     }
@@ -433,10 +433,10 @@ impl Delivery {
     }
 }
 
-/// How long ago that second was.
-fn age(second: i64) -> Duration {
-    let seconds = Timestamp::now().as_second().saturating_sub(second);
-    Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+/// How long ago that was, in nanoseconds since 1970. Clocks differ: never less than nothing.
+fn age(published: i128) -> Duration {
+    let age = Timestamp::now().as_nanosecond() - published;
+    u64::try_from(age).map_or(Duration::ZERO, Duration::from_nanos)
 }
 
 /// Why a task was not brought to an end.

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use separation::{Catalogue, Manifest};
-use workflow::{Bus, Graph, Job, JobId, LiveProgress};
+use workflow::{Bus, BusError, Graph, Job, JobId, LiveProgress, Survey};
 
 pub use follow::Follower;
 pub use jobs::{Ended, Queue};
@@ -43,6 +43,11 @@ impl Desk {
     /// The way to what is stored.
     pub fn bus(&self) -> &Bus {
         &self.bus
+    }
+
+    /// How much waits for the stages, and what is stored.
+    pub async fn survey(&self) -> Result<Survey, BusError> {
+        self.bus.survey(&self.graph).await
     }
 
     /// The models that can be asked for.

@@ -6,6 +6,7 @@ use workflow::{Input, JobId, ObjectRef, Submission, Submitted};
 
 use super::{Desk, manifest};
 use crate::error::ApiError;
+use crate::trace;
 
 /// A song that lies in the bucket `queue`.
 #[derive(Clone, Debug)]
@@ -83,6 +84,7 @@ impl Desk {
             Submitted::Done(_) => Outcome::Done,
         };
         let job = submitted.job();
+        trace::submitted(job, outcome);
         tracing::info!(job = %job.hash, outcome = outcome.as_str(), bytes = song.object.size, "song");
         let (hash, state) = (job.hash.clone(), job.state.to_string());
         Ok(Receipt { hash, reason: outcome.reason(), state, outcome })

@@ -39,12 +39,17 @@ pub(crate) async fn readyz(State(gateway): Shared) -> Result<&'static str, (Stat
 }
 
 pub(crate) async fn metrics(State(gateway): Shared) -> Result<impl IntoResponse, ApiError> {
-    let jobs = match gateway.desk() {
-        // The counters are wanted most when NATS is not well.
-        Ok(desk) => timeout(SCRAPE, desk.bus().all_jobs()).await.ok().and_then(Result::ok),
-        Err(_) => None,
+    // The counters are wanted most when NATS is not well.
+    let (jobs, survey) = match gateway.desk() {
+        Ok(desk) => {
+            let jobs = timeout(SCRAPE, desk.bus().all_jobs());
+            let survey = timeout(SCRAPE, desk.survey());
+            let (jobs, survey) = tokio::join!(jobs, survey);
+            (jobs.ok().and_then(Result::ok), survey.ok().and_then(Result::ok))
+        }
+        Err(_) => (None, None),
     };
-    let text = gateway.metrics.render(jobs.as_deref());
+    let text = gateway.metrics.render(jobs.as_deref(), survey.as_ref());
     let text = text.map_err(|error| ApiError::Internal(error.into()))?;
-    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text))
+    Ok(([(header::CONTENT_TYPE, telemetry::metrics::CONTENT_TYPE)], text))
 }

@@ -6,7 +6,9 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, Request, header};
+use opentelemetry::trace::FutureExt;
 use separation::Spec;
+use tracing::Instrument;
 
 use super::Shared;
 use crate::desk::Receipt;
@@ -53,13 +55,14 @@ async fn take(
 /// From here on it is the same to us whether the client stays: half a submission would leave a
 /// song that nobody knows of.
 async fn submit(gateway: Arc<Gateway>, intake: Intake, spec: Spec) -> Result<Receipt, ApiError> {
-    let submitted = tokio::spawn(async move {
+    let submitted = async move {
         let song = intake.finish().await?;
         gateway.metrics.uploaded(song.object.size);
         let receipt = gateway.desk()?.submit(&song, &spec).await?;
         gateway.metrics.submitted(receipt.outcome);
         Ok(receipt)
-    });
+    };
+    let submitted = tokio::spawn(submitted.with_current_context().in_current_span());
     submitted.await.map_err(|error| ApiError::Internal(error.into()))?
 }
 

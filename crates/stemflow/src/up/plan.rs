@@ -12,6 +12,7 @@ use separation::Catalogue;
 use workflow::{Access, Config, Graph};
 
 use super::nats_server;
+use super::observe::Observed;
 use super::ports::Reserved;
 use super::process::Program;
 use super::{Args, Scale};
@@ -33,6 +34,7 @@ pub(super) struct Plan {
     pub(super) grace: Duration,
     nats: Reserved,
     http: Reserved,
+    observed: Observed,
     data: PathBuf,
     /// Held for as long as the data are in use.
     _lock: File,
@@ -53,11 +55,13 @@ impl Plan {
         for scale in &scale {
             stages.extend(processes(scale, &folder, &environment)?);
         }
+        let observed = if args.observe { Observed::all(&mut stages)? } else { Observed::default() };
         let path = nats_server::find(args.nats_server.as_deref(), &folder)?;
-        let lock = lock_data(&args.data)?;
+        let _lock = lock_data(&args.data)?;
         let nats_server = nats_program(path, args, &nats);
         let data = args.data.clone();
-        Ok(Self { nats_server, gateway, stages, scale, nats, http, grace, data, _lock: lock })
+        observed.write(&data, http.address())?;
+        Ok(Self { nats_server, gateway, stages, scale, nats, http, observed, grace, data, _lock })
     }
 
     /// Everything, in the order of starting.
@@ -69,6 +73,7 @@ impl Plan {
     pub(super) fn release_ports(&mut self) {
         self.nats.release();
         self.http.release();
+        self.observed.release();
     }
 
     /// Where the gateway answers.

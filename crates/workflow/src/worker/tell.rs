@@ -1,7 +1,6 @@
 //! What is told of a delivery while it is worked on: by counters, in the log, in the job's trace.
 
 use std::borrow::Cow;
-use std::time::{Duration, SystemTime};
 
 use opentelemetry::trace::{FutureExt, SpanKind, Status, TraceContextExt, Tracer};
 use opentelemetry::{Context, KeyValue, global};
@@ -26,7 +25,7 @@ impl Delivery {
     /// Begins to tell of it.
     pub(super) fn told(&self, stage: &'static str) -> Told {
         let lane = self.message.subject.split('.').nth(3).unwrap_or_default();
-        metrics::delivered(stage, lane, self.number, self.released());
+        metrics::delivered(stage, lane, self.number, self.age);
         let headers = self.message.headers.as_ref();
         let sent = headers.and_then(|headers| headers.get(context::TRACEPARENT));
         let parent = context::below(sent.map(|header| header.as_str()));
@@ -37,15 +36,6 @@ impl Delivery {
             trace = context::trace_id(&context)
         );
         Told { stage, context, log }
-    }
-
-    /// When the task was published.
-    fn released(&self) -> SystemTime {
-        let published = self.message.info().ok().map(|info| info.published.unix_timestamp_nanos());
-        let since_epoch = published.and_then(|nanos| u64::try_from(nanos).ok());
-        since_epoch.map_or_else(SystemTime::now, |nanos| {
-            SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos)
-        })
     }
 
     /// Tells at once who has the task, for a worker that dies tells nothing more; and begins the
