@@ -7,7 +7,7 @@ use tracing_subscriber::EnvFilter;
 /// Logs as `STEMFLOW_LOG` and `STEMFLOW_LOG_FORMAT` say.
 pub(crate) fn to_stderr() {
     let filter = EnvFilter::try_from_env("STEMFLOW_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("info,async_nats=warn"));
+        .unwrap_or_else(|_| EnvFilter::new("info,async_nats=warn,opentelemetry=warn"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)
