@@ -6,7 +6,9 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use clap::Parser;
+use workflow::layout::{Layout, Quotas};
 
+use crate::desk::Policy;
 use crate::gateway::Limits;
 
 /// What only the environment says.
@@ -35,7 +37,7 @@ pub struct Config {
     pub models: PathBuf,
 
     /// The largest song that is taken, such as 500MB or 2GiB
-    #[arg(long, env = "STEMFLOW_MAX_UPLOAD", default_value = "2GiB", value_parser = parse_bytes)]
+    #[arg(long, env = "STEMFLOW_MAX_UPLOAD", default_value = "2GiB", value_parser = workflow::parse_bytes)]
     pub max_upload: u64,
 
     /// How many songs may come in at once; each takes about 5 MB of memory meanwhile
@@ -45,6 +47,26 @@ pub struct Config {
     /// How long a client that sends a song may send nothing
     #[arg(long, env = "STEMFLOW_IDLE_TIMEOUT", default_value = "60s", value_parser = humantime::parse_duration)]
     pub idle_timeout: Duration,
+
+    /// A lane in which more music than this waits takes no more songs
+    #[arg(long, env = "STEMFLOW_MAX_QUEUED", default_value = "6h", value_parser = humantime::parse_duration)]
+    pub max_queued: Duration,
+
+    /// A song that is longer comes after the others, in the lane batch
+    #[arg(long, env = "STEMFLOW_LONG", default_value = "20m", value_parser = humantime::parse_duration)]
+    pub long: Duration,
+
+    /// The most that the bucket of songs may hold, such as 8GiB; without, what the servers have
+    #[arg(long, env = "STEMFLOW_QUOTA_QUEUE", value_parser = workflow::parse_bytes)]
+    pub quota_queue: Option<u64>,
+
+    /// The same of what stages hand to each other
+    #[arg(long, env = "STEMFLOW_QUOTA_WORK", value_parser = workflow::parse_bytes)]
+    pub quota_work: Option<u64>,
+
+    /// The same of stems
+    #[arg(long, env = "STEMFLOW_QUOTA_OUTPUT", value_parser = workflow::parse_bytes)]
+    pub quota_output: Option<u64>,
 
     /// How many NATS servers keep each stream: 1, or 3 on a cluster
     #[arg(long, env = "STEMFLOW_REPLICAS", default_value_t = 1)]
@@ -69,6 +91,15 @@ impl Config {
         }
     }
 
+    pub(crate) fn policy(&self) -> Policy {
+        Policy { long: self.long, max_queued: self.max_queued }
+    }
+
+    pub(crate) fn layout(&self) -> Layout {
+        let Self { quota_queue: queue, quota_work: work, quota_output: output, .. } = *self;
+        Layout { replicas: self.replicas, quotas: Quotas { queue, work, output } }
+    }
+
     /// How the gateway reaches NATS.
     pub(crate) fn bus(&self, access: workflow::Access) -> workflow::Config {
         workflow::Config {
@@ -82,38 +113,11 @@ impl Config {
     }
 }
 
-fn parse_bytes(text: &str) -> Result<u64, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let unit: u64 = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" | "kb" => 1000,
-        "m" | "mb" => 1000_u64.pow(2),
-        "g" | "gb" => 1000_u64.pow(3),
-        "kib" => 1 << 10,
-        "mib" => 1 << 20,
-        "gib" => 1 << 30,
-        _ => return Err("use a whole number with KB, MB, GB, KiB, MiB or GiB".to_owned()),
-    };
-    let number: u64 = number.parse().map_err(|_| "begin with a whole number".to_owned())?;
-    number.checked_mul(unit).filter(|bytes| *bytes > 0).ok_or_else(|| "out of range".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
 
     use super::*;
-
-    #[test]
-    fn sizes_are_read_with_and_without_units() {
-        assert_eq!(parse_bytes("16"), Ok(16));
-        assert_eq!(parse_bytes("16MB"), Ok(16_000_000));
-        assert_eq!(parse_bytes("2 GiB"), Ok(2 << 30));
-        for wrong in ["", "MB", "1.5GB", "-1", "0", "9 parsecs", "99999999999GiB"] {
-            assert!(parse_bytes(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn the_flags_fit_together() {

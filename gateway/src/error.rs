@@ -6,7 +6,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde_json::{Value, json};
-use workflow::{BusError, ObjectError};
+use workflow::{BusError, Full, Lane, ObjectError};
 
 /// Why a request is not answered as it was meant, split by what its sender has to do.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +40,26 @@ pub enum ApiError {
     /// Too many songs come in at once.
     #[error("too many songs are coming in at the moment: try again in a few seconds")]
     Busy,
+    /// More music waits than is taken.
+    #[error(
+        "too much music waits in the lane {lane} already: send the song again in {retry_after} seconds"
+    )]
+    Full {
+        /// The lane that the song would go to.
+        lane: Lane,
+        /// When there will be room, in seconds.
+        retry_after: u64,
+    },
+    /// The bucket for songs has no room.
+    #[error(
+        "there is no room for another song: delete jobs that are not needed (DELETE /apiv1/job/<hash>), or have the bucket made larger (STEMFLOW_QUOTA_QUEUE)"
+    )]
+    NoRoom(#[source] BusError),
+    /// The servers have no room at all.
+    #[error(
+        "the storage is full: delete jobs that are not needed (DELETE /apiv1/job/<hash>), or try again later"
+    )]
+    StorageFull(#[source] BusError),
     /// There is no such job.
     #[error("{0}")]
     NotFound(String),
@@ -81,7 +101,9 @@ pub struct NoTrack {
 }
 
 /// Seconds after which a client may try again.
-const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
+const SOON: u64 = 5;
+/// The same where someone has to make room first.
+const LATER: u64 = 60;
 
 impl ApiError {
     /// The HTTP status; the NATS door uses the same numbers.
@@ -92,11 +114,14 @@ impl ApiError {
             Self::Encoded(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Stalled { .. } => StatusCode::REQUEST_TIMEOUT,
-            Self::Busy => StatusCode::TOO_MANY_REQUESTS,
+            Self::Busy | Self::Full { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::NoRoom(_) => StatusCode::INSUFFICIENT_STORAGE,
             Self::NotFound(_) | Self::NoTrack(_) | Self::NoPath => StatusCode::NOT_FOUND,
             Self::Range { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::NoMethod => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Starting | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Starting | Self::Unavailable(_) | Self::StorageFull(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -120,31 +145,38 @@ impl ApiError {
                     body["progress"] = (*progress).into();
                 }
             }
+            Self::Full { retry_after, .. } => body["retry_after"] = (*retry_after).into(),
             _ => {}
         }
         body
     }
 
-    /// True if the same request may be answered differently in a while.
-    fn may_be_retried(&self) -> bool {
+    /// After how many seconds the same request may be answered differently.
+    fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::Busy | Self::Starting | Self::Unavailable(_) => true,
-            Self::NoTrack(no_track) => no_track.progress.is_some(),
-            _ => false,
+            Self::Busy | Self::Starting | Self::Unavailable(_) => Some(SOON),
+            Self::NoTrack(no_track) => no_track.progress.map(|_| SOON),
+            Self::Full { retry_after, .. } => Some(*retry_after),
+            Self::StorageFull(_) => Some(LATER),
+            _ => None,
         }
     }
 }
 
 impl From<BusError> for ApiError {
     fn from(error: BusError) -> Self {
-        Self::Unavailable(error)
+        match error.full() {
+            Some(Full::Bucket) => Self::NoRoom(error),
+            Some(Full::Storage) => Self::StorageFull(error),
+            None => Self::Unavailable(error),
+        }
     }
 }
 
 impl From<ObjectError> for ApiError {
     fn from(error: ObjectError) -> Self {
         match error {
-            ObjectError::Bus(error) => Self::Unavailable(error),
+            ObjectError::Bus(error) => error.into(),
             other => Self::Internal(other.into()),
         }
     }
@@ -154,8 +186,8 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status(), Json(self.body())).into_response();
         let headers = response.headers_mut();
-        if self.may_be_retried() {
-            headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+        if let Some(seconds) = self.retry_after() {
+            headers.insert(header::RETRY_AFTER, seconds.into());
         }
         if let Self::Range { size } = self {
             headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
@@ -165,7 +197,7 @@ impl IntoResponse for ApiError {
         }
         match self {
             // The client is not told why; whoever logs the request is.
-            Self::Unavailable(_) | Self::Internal(_) => {
+            Self::Unavailable(_) | Self::NoRoom(_) | Self::StorageFull(_) | Self::Internal(_) => {
                 (Extension(Hidden(Arc::new(self))), response).into_response()
             }
             _ => response,

@@ -56,13 +56,18 @@ impl Gateway {
         self.desk.get().map(Arc::clone).ok_or(ApiError::Starting)
     }
 
-    pub(crate) fn inlet(&self) -> Result<Inlet, ApiError> {
-        Ok(Inlet { desk: self.desk()?, limit: self.limits.song_bytes })
+    pub(crate) fn inlet(&self, announced: u64) -> Result<Inlet, ApiError> {
+        Ok(Inlet { desk: self.desk()?, limit: self.limits.song_bytes, announced })
     }
 
     /// Leave to take a song in, for as long as the permit is held.
     pub(crate) fn upload_permit(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         Arc::clone(&self.uploads).try_acquire_owned().map_err(|_| ApiError::Busy)
+    }
+
+    /// Counts what waits; to be called every few seconds.
+    pub async fn count(&self) -> Result<(), ApiError> {
+        self.desk()?.count().await
     }
 
     pub(crate) fn catalogue(&self) -> &Arc<Catalogue> {

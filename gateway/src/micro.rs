@@ -181,7 +181,13 @@ async fn submit(gateway: &Gateway, payload: &Bytes) -> Result<Receipt, ApiError>
         }
         Err(error) => return Err(error.into()),
     };
-    let receipt = desk.submit(&Song { object, owned: false }, &spec).await?;
+    let song = Song { object, owned: false };
+    if let Err(full) = desk.admit(spec.lane, song.object.size)
+        && !desk.is_known(&song, &spec).await?
+    {
+        return Err(full);
+    }
+    let receipt = desk.submit(&song, &spec).await?;
     gateway.metrics.submitted(receipt.outcome);
     Ok(receipt)
 }

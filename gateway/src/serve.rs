@@ -10,7 +10,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use workflow::{Access, Bus, Graph, LiveProgress, Rounds, clean, layout, reconcile};
+use workflow::layout::{self, Layout};
+use workflow::{Access, Bus, Graph, LiveProgress, Rounds, clean, reconcile};
 
 use crate::config::Config;
 use crate::desk::Desk;
@@ -20,6 +21,9 @@ use crate::router;
 
 /// How long to wait before NATS is tried again.
 const CONNECT_RETRY: Duration = Duration::from_secs(1);
+
+/// How often what waits is counted.
+const COUNT_EVERY: Duration = Duration::from_secs(3);
 
 /// Serves both doors until `shutdown`; then finishes what is under way, for as long as
 /// `config.grace` allows.
@@ -60,14 +64,16 @@ async fn run_behind(config: Config, bus: workflow::Config, graph: Graph, gateway
     let shutdown = gateway.shutdown().clone();
     let opened = tokio::select! {
         () = shutdown.cancelled() => return,
-        bus = open(&bus, &graph, config.replicas) => bus,
+        opened = open(&bus, &graph, config.layout()) => opened,
     };
     let progress = LiveProgress::default();
     let catalogue = Arc::clone(gateway.catalogue());
-    gateway.open(Desk::new(opened.clone(), graph, catalogue, progress.clone()));
+    let desk = Desk::new(opened.clone(), graph, catalogue, progress.clone());
+    gateway.open(desk.with_policy(config.policy()));
     tracing::info!("ready");
     let mut running = JoinSet::new();
     running.spawn(keep_following(progress, opened.clone()));
+    running.spawn(keep_counting(Arc::clone(&gateway)));
     running.spawn(keep_micro(gateway, opened.clone(), shutdown.clone()));
     running.spawn(reconcile(opened.clone(), Rounds::default(), shutdown.clone()));
     running.spawn(clean(opened.clone(), config.left_alone, shutdown.clone()));
@@ -78,10 +84,10 @@ async fn run_behind(config: Config, bus: workflow::Config, graph: Graph, gateway
 }
 
 /// Makes what Stemflow lives in, as soon as NATS is there.
-async fn open(config: &workflow::Config, graph: &Graph, replicas: usize) -> Bus {
+async fn open(config: &workflow::Config, graph: &Graph, layout: Layout) -> Bus {
     let mut told = String::new();
     loop {
-        let error = match layout::ensure(config, graph, replicas).await {
+        let error = match layout::ensure_as(config, graph, layout).await {
             Ok(bus) => return bus,
             Err(error) => error.to_string(),
         };
@@ -99,6 +105,15 @@ async fn keep_following(progress: LiveProgress, bus: Bus) {
             tracing::warn!(%error, "live progress is not to be had, trying on");
         }
         sleep(CONNECT_RETRY).await;
+    }
+}
+
+async fn keep_counting(gateway: Arc<Gateway>) {
+    loop {
+        if let Err(error) = gateway.count().await {
+            tracing::warn!(%error, "what waits is not counted, trying on");
+        }
+        sleep(COUNT_EVERY).await;
     }
 }
 

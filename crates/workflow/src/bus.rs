@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::config::Config;
 use crate::connect::{REQUEST_TIMEOUT, connect};
 use crate::names;
-use crate::write::patiently;
+use crate::write::{self, patiently};
 
 /// Something between us and NATS did not work. What to do is always the same: try again later,
 /// everything written here can be written again.
@@ -29,6 +29,20 @@ impl BusError {
     ) -> Self {
         Self { what: what.into(), source: source.into() }
     }
+
+    /// What is full, if that is why.
+    pub fn full(&self) -> Option<Full> {
+        write::full(&*self.source)
+    }
+}
+
+/// What has no room for more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// One bucket: its quota is used up.
+    Bucket,
+    /// The servers, or the disk under them.
+    Storage,
 }
 
 /// Turns any error into a [`BusError`] that says what was tried.

@@ -84,3 +84,39 @@ pub fn duration_from_env(
     humantime::parse_duration(&value)
         .map_err(|_| ConfigError::new(variable, value, "expected is a time such as 20s or 2m"))
 }
+
+/// A number of bytes, such as `500MB` or `2GiB`.
+///
+/// # Errors
+/// If it is none; the text says what would be one.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" => 1000,
+        "m" | "mb" => 1000_u64.pow(2),
+        "g" | "gb" => 1000_u64.pow(3),
+        "kib" => 1 << 10,
+        "mib" => 1 << 20,
+        "gib" => 1 << 30,
+        _ => return Err("use a whole number with KB, MB, GB, KiB, MiB or GiB".to_owned()),
+    };
+    let number: u64 = number.parse().map_err(|_| "begin with a whole number".to_owned())?;
+    number.checked_mul(unit).filter(|bytes| *bytes > 0).ok_or_else(|| "out of range".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_with_and_without_units() {
+        assert_eq!(parse_bytes("16"), Ok(16));
+        assert_eq!(parse_bytes("16MB"), Ok(16_000_000));
+        assert_eq!(parse_bytes("2 GiB"), Ok(2 << 30));
+        for wrong in ["", "MB", "1.5GB", "-1", "0", "9 parsecs", "99999999999GiB"] {
+            assert!(parse_bytes(wrong).is_err(), "{wrong}");
+        }
+    }
+}

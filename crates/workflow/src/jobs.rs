@@ -72,6 +72,22 @@ impl Bus {
         Ok(found.into_iter().flatten().collect())
     }
 
+    /// The records that were written after that sequence, each with its own, in order; of each job
+    /// the last alone.
+    pub async fn jobs_changed_after(&self, sequence: u64) -> Result<Vec<(Job, u64)>, BusError> {
+        let subject = format!("{}*", names::entry(&self.jobs, ""));
+        let mut found = Vec::new();
+        let mut after = sequence;
+        while let Some(message) = next_message(&self.jobs.stream, &subject, after).await? {
+            after = message.sequence;
+            // What is no record says that there is none any more.
+            if let Ok(job) = from_json("a job's record", &message.payload) {
+                found.push((job, after));
+            }
+        }
+        Ok(found)
+    }
+
     async fn job_entry(&self, id: &JobId) -> Result<Option<(Job, u64)>, BusError> {
         let Entry { value, revision } = entry(&self.jobs, id).await?;
         let Some(value) = value else { return Ok(None) };
@@ -152,7 +168,8 @@ impl Bus {
         self.change_job(&run.job, |job| is_live(job) && change(job)).await
     }
 
-    /// Deletes the record of a run that has ended, unless a later run has taken its place.
+    /// Deletes the record of a run that has ended, unless a later run has taken its place. Leaves
+    /// no tombstone: there would be one of each job that ever was.
     pub(crate) async fn forget_run(&self, run: &RunId) -> Result<(), BusError> {
         while let Some((job, revision)) = self.job_entry(&run.job).await? {
             if job.run != run.number || !job.state.is_final() {

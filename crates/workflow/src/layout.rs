@@ -36,15 +36,53 @@ const MAX_ACK_PENDING: i64 = 10_000;
 /// The oldest server that has every fix we rely on.
 pub const OLDEST_SERVER: (u64, u64, u64) = (2, 14, 3);
 
-/// Makes what is missing, brings to its present form what is there, and opens it.
+/// How what Stemflow lives in is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    /// How many servers keep each stream.
+    pub replicas: usize,
+    /// What the buckets may hold.
+    pub quotas: Quotas,
+}
+
+/// The most bytes that each object bucket may hold; without, as much as the servers have. None by
+/// default: a server sets a bucket's quota aside and refuses what it could not keep, so that what
+/// suits one disk would not start on another.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Quotas {
+    /// Songs.
+    pub queue: Option<u64>,
+    /// What stages hand to each other.
+    pub work: Option<u64>,
+    /// Stems.
+    pub output: Option<u64>,
+}
+
+impl Quotas {
+    fn of(&self, bucket: Bucket) -> Option<u64> {
+        match bucket {
+            Bucket::Queue => self.queue,
+            Bucket::Work => self.work,
+            Bucket::Output => self.output,
+        }
+    }
+}
+
+/// Makes everything, without quotas.
 pub async fn ensure(config: &Config, graph: &Graph, replicas: usize) -> Result<Bus, BusError> {
+    ensure_as(config, graph, Layout { replicas, quotas: Quotas::default() }).await
+}
+
+/// Makes what is missing, brings to its present form what is there, and opens it.
+pub async fn ensure_as(config: &Config, graph: &Graph, layout: Layout) -> Result<Bus, BusError> {
+    let Layout { replicas, quotas } = layout;
     let client = connect(config).await?;
     let js = bus::context(&client);
     check_server(&client.server_info().version)?;
     // What a cluster does not confirm in time, such as while it elects the leader of a stream that is
     // new, is made once more.
     patiently(|| "make the streams".to_owned(), || make_streams(&js, replicas)).await?;
-    patiently(|| "make the buckets".to_owned(), || make_buckets(&js, replicas)).await?;
+    patiently(|| "make the buckets".to_owned(), || make_buckets(&js, replicas, quotas)).await?;
     for stage in graph.stages() {
         for lane in Lane::ALL {
             let make = || make_consumer(&js, stage, lane);
@@ -106,7 +144,7 @@ async fn make_streams(js: &Context, replicas: usize) -> Result<(), BusError> {
     Ok(())
 }
 
-async fn make_buckets(js: &Context, replicas: usize) -> Result<(), BusError> {
+async fn make_buckets(js: &Context, replicas: usize, quotas: Quotas) -> Result<(), BusError> {
     for (bucket, max_age, max_bytes, about) in [
         (names::JOBS, 7 * DAY, 256 << 20, "Stemflow: what is known of each job"),
         (names::WORKFLOWS, Duration::ZERO, 16 << 20, "Stemflow: workflow texts by digest"),
@@ -129,7 +167,17 @@ async fn make_buckets(js: &Context, replicas: usize) -> Result<(), BusError> {
         (Bucket::Work, 26 * HOUR, "Stemflow: what stages hand to each other"),
         (Bucket::Output, 7 * DAY, "Stemflow: stems"),
     ] {
-        make_object_bucket(js, bucket, max_age, about, replicas).await?;
+        let config = object_store::Config {
+            bucket: bucket.name().to_owned(),
+            description: Some(about.to_owned()),
+            max_age,
+            max_bytes: quotas
+                .of(bucket)
+                .map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
+            num_replicas: replicas,
+            ..Default::default()
+        };
+        make_object_bucket(js, bucket, config).await?;
     }
     Ok(())
 }
@@ -137,22 +185,18 @@ async fn make_buckets(js: &Context, replicas: usize) -> Result<(), BusError> {
 async fn make_object_bucket(
     js: &Context,
     bucket: Bucket,
-    max_age: Duration,
-    about: &str,
-    replicas: usize,
+    config: object_store::Config,
 ) -> Result<(), BusError> {
     let what = || format!("make the bucket `{}`", bucket.name());
-    if js.get_stream(bucket.stream()).await.is_ok() {
+    let Ok(stream) = js.get_stream(bucket.stream()).await else {
+        js.create_object_store(config).await.during(what())?;
         return Ok(());
-    }
-    let config = object_store::Config {
-        bucket: bucket.name().to_owned(),
-        description: Some(about.to_owned()),
-        max_age,
-        num_replicas: replicas,
-        ..Default::default()
     };
-    js.create_object_store(config).await.during(what())?;
+    let mut present = stream.cached_info().config.clone();
+    if present.max_bytes != config.max_bytes {
+        present.max_bytes = config.max_bytes;
+        js.update_stream(present).await.during(what())?;
+    }
     Ok(())
 }
 

@@ -87,8 +87,8 @@ pub mod permissions;
 
 pub use access::{ACCESS_HELP, Access};
 pub use backlog::Backlog;
-pub use bus::{Bus, BusError};
-pub use config::{Config, ConfigError, duration_from_env};
+pub use bus::{Bus, BusError, Full};
+pub use config::{Config, ConfigError, duration_from_env, parse_bytes};
 pub use dead::{DeadLetter, LetterFilter, Redriven};
 pub use event::{LiveProgress, PROGRESS, STATE, TaskProgress};
 pub use graph::{Graph, GraphError, GraphErrors, StageProgress, StageSpec};

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Seek};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Buf, Bytes};
@@ -171,6 +172,8 @@ pub struct Task {
     pub(crate) progress: Arc<watch::Sender<f64>>,
     pub(crate) objects: Arc<Mutex<BTreeMap<String, ObjectRef>>>,
     pub(crate) names: Mutex<BTreeMap<String, ObjectRef>>,
+    /// True once there was no room for what it wanted to store.
+    pub(crate) no_room: Arc<AtomicBool>,
     pub(crate) runtime: Handle,
     pub(crate) trace: opentelemetry::Context,
 }
@@ -260,6 +263,7 @@ impl Task {
             object: self.bus.put(bucket, full_name, Some(run)),
             name: name.to_owned(),
             objects: Arc::clone(&self.objects),
+            no_room: Arc::clone(&self.no_room),
             stop: self.stop.clone(),
             runtime: self.runtime.clone(),
         }
@@ -397,11 +401,20 @@ impl Reader {
     }
 }
 
+/// Takes note of it if there was no room.
+fn noting<T>(no_room: &AtomicBool, stored: Result<T, BusError>) -> Result<T, BusError> {
+    if stored.as_ref().is_err_and(|error| error.full().is_some()) {
+        no_room.store(true, Ordering::Relaxed);
+    }
+    stored
+}
+
 /// An object that a stage writes.
 pub struct Writer {
     object: ObjectWriter,
     name: String,
     objects: Arc<Mutex<BTreeMap<String, ObjectRef>>>,
+    no_room: Arc<AtomicBool>,
     stop: CancellationToken,
     runtime: Handle,
 }
@@ -409,7 +422,8 @@ pub struct Writer {
 impl io::Write for Writer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         interrupted(&self.stop)?;
-        self.runtime.block_on(self.object.write(bytes)).map_err(io::Error::other)?;
+        let written = self.runtime.block_on(self.object.write(bytes));
+        noting(&self.no_room, written).map_err(io::Error::other)?;
         Ok(bytes.len())
     }
 
@@ -421,7 +435,7 @@ impl io::Write for Writer {
 impl Writer {
     /// Stores the last bytes. An object that is not finished is as if it had never been begun.
     pub fn finish(self) -> Result<ObjectRef, Failure> {
-        let object = self.runtime.block_on(self.object.finish())?;
+        let object = noting(&self.no_room, self.runtime.block_on(self.object.finish()))?;
         lock(&self.objects).insert(self.name, object.clone());
         Ok(object)
     }

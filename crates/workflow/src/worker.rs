@@ -42,6 +42,8 @@ use crate::stage::{Failure, Stage, lock};
 use crate::write::{Fence, Once, patiently};
 
 const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// Room comes when other jobs end, or when someone makes some.
+const FIRST_RETRY_FOR_ROOM: Duration = Duration::from_secs(30);
 const LAST_RETRY: Duration = Duration::from_secs(300);
 const CONNECT_RETRY: Duration = Duration::from_secs(1);
 /// How long a worker goes on to hand over what it has done, while NATS does not take it.
@@ -241,7 +243,9 @@ impl<S: Stage> Worker<S> {
             Attempt::Failed(Failure::Permanent { code, message: reason }) => {
                 self.bury(delivery, &DeadLetter::new(task, code, reason).after(attempt)).await
             }
-            Attempt::Failed(Failure::Transient(reason)) if attempt >= spec.attempts => {
+            Attempt::Failed(Failure::Transient(reason)) | Attempt::NoRoom(reason)
+                if attempt >= spec.attempts =>
+            {
                 self.bury(delivery, &DeadLetter::gave_up(task, attempt, reason)).await
             }
             Attempt::Failed(Failure::Transient(reason)) => {
@@ -249,6 +253,12 @@ impl<S: Stage> Worker<S> {
                 tracing::warn!(%run, stage, key, attempt, reason, "task failed, will retry");
                 self.release_later(delivery, attempt).await;
                 Ok(Outcome::Retry)
+            }
+            Attempt::NoRoom(reason) => {
+                let TaskMessage { run, stage, key, .. } = task;
+                tracing::warn!(%run, stage, key, attempt, reason, "no room, will retry");
+                self.release_after(delivery, FIRST_RETRY_FOR_ROOM, attempt).await;
+                Ok(())
             }
             Attempt::Moot => self.leave(delivery).await,
             Attempt::Interrupted => {
@@ -372,7 +382,11 @@ impl<S: Stage> Worker<S> {
 
     /// Gives the task back, to be delivered again after a while that doubles each time.
     async fn release_later(&self, delivery: &Delivery, attempt: u32) {
-        let delay = FIRST_RETRY * 2_u32.saturating_pow(attempt.saturating_sub(1));
+        self.release_after(delivery, FIRST_RETRY, attempt).await;
+    }
+
+    async fn release_after(&self, delivery: &Delivery, first: Duration, attempt: u32) {
+        let delay = first * 2_u32.saturating_pow(attempt.saturating_sub(1));
         let delay = delay.min(LAST_RETRY);
         if let Err(error) = delivery.message.ack_with(AckKind::Nak(Some(delay))).await {
             tracing::debug!(%error, "a task was not given back, its lease will run out");

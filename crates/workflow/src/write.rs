@@ -18,7 +18,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
-use crate::bus::{Bus, BusError, to_json};
+use crate::bus::{Bus, BusError, Full, to_json};
 use crate::trace;
 
 /// How long to wait for a cluster that does not answer: it elects a leader within 10 s, mostly, and
@@ -294,7 +294,19 @@ pub(crate) fn is_final(error: &(dyn StdError + 'static)) -> bool {
         let is_4xx = (400..500).contains(&answer.code()) && answer.code() != 429;
         is_4xx || answer.error_code() == ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED
     };
-    !is_conflict(error) && answer(error).is_some_and(is_at_fault)
+    full(error).is_some() || !is_conflict(error) && answer(error).is_some_and(is_at_fault)
+}
+
+/// What there is no room in, if that is why.
+pub(crate) fn full(error: &(dyn StdError + 'static)) -> Option<Full> {
+    let answer = answer(error)?;
+    let text = answer.to_string();
+    match answer.error_code() {
+        ErrorCode::STREAM_STORE_FAILED if text.contains("maximum bytes") => Some(Full::Bucket),
+        ErrorCode::STORAGE_RESOURCES_EXCEEDED => Some(Full::Storage),
+        _ if text.contains("no space left") => Some(Full::Storage),
+        _ => None,
+    }
 }
 
 /// What the server has answered, if it has.

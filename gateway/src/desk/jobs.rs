@@ -1,9 +1,11 @@
 //! All jobs, and the end of one.
 
-use serde::Serialize;
-use workflow::{Job, JobId, JobState};
+use std::collections::BTreeMap;
 
-use super::Desk;
+use serde::Serialize;
+use workflow::{Job, JobId, JobState, Lane};
+
+use super::{Desk, LaneLoad};
 use crate::error::ApiError;
 
 /// The songs that are not separated yet.
@@ -13,6 +15,8 @@ pub struct Queue {
     pub queue: Vec<JobId>,
     /// How many they are.
     pub queue_length: usize,
+    /// What waits in each lane, as counted some seconds ago.
+    pub lanes: BTreeMap<Lane, LaneLoad>,
 }
 
 /// The reply to the wish that a job end.
@@ -39,7 +43,7 @@ impl Desk {
         jobs.retain(|job| !job.state.is_final());
         jobs.sort_by_key(|job| job.submitted);
         let queue: Vec<JobId> = jobs.into_iter().map(|job| job.hash).collect();
-        Ok(Queue { queue_length: queue.len(), queue })
+        Ok(Queue { queue_length: queue.len(), queue, lanes: self.admission.loads() })
     }
 
     /// Stops a job that has not ended.

@@ -1,6 +1,7 @@
 //! What can be done with songs, whichever door they come through. No HTTP here, and no requests
 //! over NATS: both doors call the same functions and put the same records into their replies.
 
+mod admission;
 mod follow;
 mod jobs;
 mod status;
@@ -9,10 +10,14 @@ mod tracks;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use separation::{Catalogue, Manifest};
-use workflow::{Bus, BusError, Graph, Job, JobId, LiveProgress, Survey};
+use workflow::{Bus, BusError, Graph, Job, JobId, Lane, LiveProgress, Survey};
 
+use admission::Admission;
+
+pub use admission::{LaneLoad, Policy};
 pub use follow::Follower;
 pub use jobs::{Ended, Queue};
 pub use status::{StageStatus, Status};
@@ -32,12 +37,70 @@ pub struct Desk {
     progress: LiveProgress,
     /// The workflows of jobs that are under way: not all began with the present one.
     pinned: Mutex<HashMap<String, Arc<Graph>>>,
+    admission: Admission,
+    watch: tokio::sync::Mutex<Watch>,
 }
+
+/// The jobs that had not ended when they were looked at last.
+#[derive(Default)]
+struct Watch {
+    live: HashMap<JobId, (Job, Instant)>,
+    sequence: u64,
+}
+
+/// A job that has not moved for so long is looked at again: its record may be gone.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 impl Desk {
     /// A desk that sends new songs through `graph`. Someone has to feed `progress`.
     pub fn new(bus: Bus, graph: Graph, catalogue: Arc<Catalogue>, progress: LiveProgress) -> Self {
-        Self { bus, graph, catalogue, progress, pinned: Mutex::default() }
+        let (admission, watch) = (Admission::new(Policy::default()), tokio::sync::Mutex::default());
+        Self { bus, graph, catalogue, progress, pinned: Mutex::default(), admission, watch }
+    }
+
+    /// The same, with another idea of what may wait.
+    #[must_use]
+    pub fn with_policy(self, policy: Policy) -> Self {
+        Self { admission: Admission::new(policy), ..self }
+    }
+
+    /// Leave to take in another song, of that many bytes, by those who wish it in that lane.
+    pub(crate) fn admit(&self, wish: Lane, bytes: u64) -> Result<(), ApiError> {
+        self.admission.admit(self.admission.lane(wish, bytes))
+    }
+
+    /// Counts what waits; to be called every few seconds.
+    pub async fn count(&self) -> Result<(), ApiError> {
+        let mut watch = self.watch.lock().await;
+        let Watch { live, sequence } = &mut *watch;
+        let is_first = *sequence == 0;
+        let now = Instant::now();
+        for (job, at) in self.bus.jobs_changed_after(*sequence).await? {
+            *sequence = at;
+            // Before the first count there is nothing to compare with.
+            if !is_first || !job.state.is_final() {
+                live.insert(job.hash.clone(), (job, now));
+            }
+        }
+        let still: Vec<JobId> = live
+            .values()
+            .filter(|(_, seen)| *seen + LOOK_AGAIN < now)
+            .map(|(job, _)| job.hash.clone())
+            .collect();
+        for id in still {
+            match self.bus.job(&id).await? {
+                Some(job) => live.insert(id, (job, now)),
+                None => live.remove(&id),
+            };
+        }
+        let mut jobs = Vec::with_capacity(live.len());
+        for (job, _) in live.values() {
+            let done = self.graph_of(job).await?.progress(&self.progress.of(job));
+            jobs.push((job.clone(), done));
+        }
+        self.admission.tally().count(&jobs, now);
+        live.retain(|_, (job, _)| !job.state.is_final());
+        Ok(())
     }
 
     /// The way to what is stored.

@@ -2,7 +2,7 @@
 
 use separation::{Request, Spec};
 use serde::Serialize;
-use workflow::{Input, JobId, ObjectRef, Submission, Submitted};
+use workflow::{Input, JobId, JobState, ObjectRef, Submission, Submitted};
 
 use super::{Desk, manifest};
 use crate::error::ApiError;
@@ -85,9 +85,22 @@ impl Desk {
         };
         let job = submitted.job();
         trace::submitted(job, outcome);
+        if outcome == Outcome::Begun {
+            self.admission.add(job);
+        }
         tracing::info!(job = %job.hash, outcome = outcome.as_str(), bytes = song.object.size, "song");
         let (hash, state) = (job.hash.clone(), job.state.to_string());
         Ok(Receipt { hash, reason: outcome.reason(), state, outcome })
+    }
+
+    /// True if the answer to `song` is there already, or on its way: that costs nothing.
+    pub(crate) async fn is_known(&self, song: &Song, spec: &Spec) -> Result<bool, ApiError> {
+        let job = self.bus.job(&spec.job_id(&song.object.digest)).await?;
+        Ok(job.is_some_and(|job| match job.state {
+            JobState::Failed | JobState::Cancelled => false,
+            JobState::Done => manifest(&job).is_some_and(|result| result.is_whole()),
+            _ => true,
+        }))
     }
 
     async fn try_submit(&self, song: &Song, spec: &Spec) -> Result<Submitted, ApiError> {
@@ -95,7 +108,7 @@ impl Desk {
             id: spec.job_id(&song.object.digest),
             spec: serde_json::to_value(spec).map_err(|error| ApiError::Internal(error.into()))?,
             input: Input { object: song.object.clone(), owned: song.owned },
-            lane: workflow::Lane::Interactive,
+            lane: self.admission.lane(spec.lane, song.object.size),
         };
         let is_whole = |job: &workflow::Job| manifest(job).is_some_and(|result| result.is_whole());
         Ok(self.bus.submit(submission, &self.graph, is_whole).await?)

@@ -30,7 +30,7 @@ pub(crate) async fn separate(
     let room = room(&form, limits.song_bytes);
     let body = Incoming::new(body, room, limits);
     let taken = match check(&head.headers, room, limits.song_bytes) {
-        Ok(()) => take(&gateway, form, &body, &query).await,
+        Ok(()) => take(&gateway, form, &body, &query, announced(&head.headers)).await,
         Err(error) => Err(error),
     };
     if let Err(error) = &taken
@@ -47,9 +47,10 @@ async fn take(
     form: Form,
     body: &Incoming,
     query: &[(String, String)],
+    announced: u64,
 ) -> Result<(Intake, Spec), ApiError> {
     let _permit = gateway.upload_permit()?;
-    gateway.inlet()?.take(form, body, from_pairs(query)?).await
+    gateway.inlet(announced)?.take(form, body, from_pairs(query)?).await
 }
 
 /// From here on it is the same to us whether the client stays: half a submission would leave a
@@ -83,8 +84,11 @@ fn check(headers: &HeaderMap, room: u64, limit: u64) -> Result<(), ApiError> {
     if !matches!(encoding, "" | "identity") {
         return Err(ApiError::Encoded(encoding.to_owned()));
     }
-    let length = text(headers, header::CONTENT_LENGTH).parse().unwrap_or(0);
-    if length > room { Err(ApiError::TooLarge { limit }) } else { Ok(()) }
+    if announced(headers) > room { Err(ApiError::TooLarge { limit }) } else { Ok(()) }
+}
+
+fn announced(headers: &HeaderMap) -> u64 {
+    text(headers, header::CONTENT_LENGTH).parse().unwrap_or(0)
 }
 
 fn text(headers: &HeaderMap, name: header::HeaderName) -> &str {

@@ -58,6 +58,8 @@ pub(crate) struct Inlet {
     pub(crate) desk: Arc<Desk>,
     /// The largest song, in bytes.
     pub(crate) limit: u64,
+    /// How long the request says that it is, in bytes.
+    pub(crate) announced: u64,
 }
 
 impl Inlet {
@@ -79,12 +81,13 @@ impl Inlet {
             let text = "the song is empty: check that the file has any bytes, and send it again";
             return Err(ApiError::Refused(text.to_owned()));
         }
-        Ok((intake, self.check(&options)?))
+        Ok((intake, self.desk.spec(options)?))
     }
 
-    /// What `options` come down to.
-    fn check(&self, options: &Request) -> Result<Spec, ApiError> {
-        self.desk.spec(options.clone())
+    /// Whether `options` can be had, and a song be taken for them: before it has come.
+    fn check(&self, options: &Request) -> Result<(), ApiError> {
+        let spec = self.desk.spec(options.clone())?;
+        self.desk.admit(spec.lane, self.announced)
     }
 
     fn open(&self) -> Intake {

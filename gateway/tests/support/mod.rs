@@ -13,7 +13,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use bytes::Bytes;
 use futures::TryStreamExt;
-use gateway::desk::Desk;
+use gateway::desk::{Desk, Policy};
 use gateway::{Gateway, Limits};
 use separation::{Catalogue, Manifest, ManifestStem, Source, Spec};
 use serde_json::Value;
@@ -22,6 +22,7 @@ use tests::NatsServer;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
+use workflow::layout::{Layout, Quotas};
 use workflow::{Bucket, Bus, Failure, Graph, LiveProgress, Output, Stage, Task, layout};
 
 const WORKFLOW: &str = r#"
@@ -60,14 +61,21 @@ pub struct Stand {
 impl Stand {
     /// A gateway, and no stage yet: songs wait.
     pub async fn start() -> Self {
+        Self::of(Policy::default(), Quotas::default()).await
+    }
+
+    /// The same, with room for so much.
+    pub async fn of(policy: Policy, quotas: Quotas) -> Self {
         let nats = NatsServer::start();
         let graph = Graph::parse(WORKFLOW).unwrap();
-        let bus = layout::ensure(&nats.config(), &graph, 1).await.unwrap();
+        let layout = Layout { replicas: 1, quotas };
+        let bus = layout::ensure_as(&nats.config(), &graph, layout).await.unwrap();
         let shutdown = CancellationToken::new();
         let gateway = closed_gateway(&shutdown);
         let progress = LiveProgress::default();
         tokio::spawn(progress.clone().follow(bus.clone()));
-        gateway.open(Desk::new(bus.clone(), graph, Arc::new(catalogue()), progress));
+        let desk = Desk::new(bus.clone(), graph, Arc::new(catalogue()), progress);
+        gateway.open(desk.with_policy(policy));
         let router = gateway::router(Arc::clone(&gateway));
         Self { bus, gateway, nats, shutdown, router }
     }

@@ -1,6 +1,7 @@
 //! One attempt at a task: the stage at work on a thread of its own, and what is kept meanwhile: the
 //! lease, an ear for the end of the job, the clock.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ const STOP_GRACE: Duration = Duration::from_secs(60);
 pub(super) enum Attempt {
     Done(Box<Fact>),
     Failed(Failure),
+    /// There was no room for what it wanted to store.
+    NoRoom(String),
     /// Its job has ended without it.
     Moot,
     /// The process has to end first.
@@ -63,10 +66,12 @@ impl<S: Stage> Worker<S> {
             progress: Arc::new(progress),
             objects: Arc::default(),
             names: Mutex::default(),
+            no_room: Arc::default(),
             runtime: Handle::current(),
             trace: opentelemetry::Context::current(),
         };
         let objects = Arc::clone(&context.objects);
+        let no_room = Arc::clone(&context.no_room);
         let stage = Arc::clone(&self.stage);
         let log = tracing::Span::current();
         let mut running = tokio::task::spawn_blocking(move || {
@@ -89,7 +94,12 @@ impl<S: Stage> Worker<S> {
                 (result, Some(reason))
             }
         };
-        let outcome = outcome(result, reason);
+        let outcome = match outcome(result, reason) {
+            Attempt::Failed(Failure::Transient(reason)) if no_room.load(Ordering::Relaxed) => {
+                Attempt::NoRoom(reason)
+            }
+            outcome => outcome,
+        };
         if !matches!(outcome, Attempt::Done(_)) {
             let left: Vec<_> = std::mem::take(&mut *lock(&objects)).into_values().collect();
             for object in &left {
