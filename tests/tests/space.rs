@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream;
 use futures::TryStreamExt;
 use tests::{Deadline, Diamond, join};
+use tokio_util::sync::CancellationToken;
 use workflow::layout::{self, Layout, Quotas};
-use workflow::{Failure, JobState};
+use workflow::{Failure, JobState, Rounds, reconcile};
 
 /// How many messages there are in each stream, and how many subjects they stand on.
 async fn inventory(diamond: &Diamond) -> Vec<(String, u64, u64)> {
@@ -41,7 +42,13 @@ async fn run_and_remove(diamond: &Diamond, numbers: std::ops::Range<usize>) {
 async fn thirty_jobs_leave_no_more_behind_than_three() {
     let diamond = Diamond::start().await;
     diamond.work_all();
+    // What the server tells of tasks that were given up, the reconciler heeds and deletes.
+    let stop = CancellationToken::new();
+    let rounds = Rounds { every: Duration::from_millis(300), still: Duration::from_secs(60) };
+    tokio::spawn(reconcile(diamond.bus.clone(), rounds, stop.clone()));
+    let _stop = stop.drop_guard();
     run_and_remove(&diamond, 0..3).await;
+    diamond.wait_for_messages("STEMFLOW_DEAD", 0).await;
     let few = inventory(&diamond).await;
     run_and_remove(&diamond, 3..30).await;
     let deadline = Deadline::after(Duration::from_secs(20));

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use anyhow::Context;
 use async_nats::jetstream::{self, stream};
 use futures::TryStreamExt;
-use workflow::{Backlog, Bus, Config, Graph, layout};
+use workflow::layout::{self, Layout, Quotas};
+use workflow::{Backlog, Bus, Config, Graph, parse_bytes};
 
 use crate::check;
 use crate::environment::ENVIRONMENT;
@@ -41,12 +42,28 @@ pub(crate) struct Args {
     /// How many servers keep a copy: 1 for one server, 3 for a cluster
     #[arg(long, value_name = "N", default_value_t = 1)]
     replicas: usize,
+    /// The most that the bucket of songs may hold; without, what the servers have
+    #[arg(long, value_name = "BYTES", env = "STEMFLOW_QUOTA_QUEUE", value_parser = parse_bytes)]
+    quota_queue: Option<u64>,
+    /// The same of what stages hand to each other
+    #[arg(long, value_name = "BYTES", env = "STEMFLOW_QUOTA_WORK", value_parser = parse_bytes)]
+    quota_work: Option<u64>,
+    /// The same of stems
+    #[arg(long, value_name = "BYTES", env = "STEMFLOW_QUOTA_OUTPUT", value_parser = parse_bytes)]
+    quota_output: Option<u64>,
+}
+
+impl Args {
+    fn layout(&self) -> Layout {
+        let Self { quota_queue: queue, quota_work: work, quota_output: output, .. } = *self;
+        Layout { replicas: self.replicas, quotas: Quotas { queue, work, output } }
+    }
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let graph = check::read(&args.workflow)?;
     let config = Config { nats_url: args.nats.clone(), ..Config::from_env("stemflow init")? };
-    let bus = layout::ensure(&config, &graph, args.replicas).await?;
+    let bus = layout::ensure_as(&config, &graph, args.layout()).await?;
     println!("{} is set up for Stemflow.\n", args.nats);
     for line in inventory(&bus, &graph).await.context("failed to list what is there")? {
         println!("  {line}");
