@@ -17,7 +17,7 @@ use crate::graph::Graph;
 use crate::job::{Job, JobId, RunId, TaskMessage};
 use crate::metrics;
 use crate::names;
-use crate::write::{Fate, Fence, Write, last_message, purge_to};
+use crate::write::{Fate, Fence, Write, last_message, next_message, purge_to};
 
 /// How often a change is tried again that another writer got ahead of.
 const CHANGE_ATTEMPTS: u32 = 30;

@@ -258,7 +258,7 @@ impl<S: Stage> Worker<S> {
                 let TaskMessage { run, stage, key, .. } = task;
                 tracing::warn!(%run, stage, key, attempt, reason, "no room, will retry");
                 self.release_after(delivery, FIRST_RETRY_FOR_ROOM, attempt).await;
-                Ok(())
+                Ok(Outcome::Retry)
             }
             Attempt::Moot => self.leave(delivery).await,
             Attempt::Interrupted => {
