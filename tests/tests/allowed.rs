@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream;
+use serde_json::json;
 use tests::{Closure, DIAMOND, Deadline, Guarded, SUM, join, label, split, square};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use workflow::{
@@ -36,10 +37,14 @@ impl Stand {
         let gateway = gateway.unwrap_or_else(|error| panic!("{error}: {:#?}", server.refused()));
         let admin = Bus::open(&server.config("admin")).await.unwrap();
         let shutdown = CancellationToken::new();
-        tokio::spawn(LiveProgress::default().follow(gateway.clone()));
-        tokio::spawn(reconcile(gateway.clone(), QUICK, shutdown.clone()));
         let _stop = shutdown.clone().drop_guard();
         Self { server, gateway, admin, graph, shutdown, _stop }
+    }
+
+    /// What a gateway does beside its requests.
+    fn watch(&self) {
+        tokio::spawn(LiveProgress::default().follow(self.gateway.clone()));
+        tokio::spawn(reconcile(self.gateway.clone(), QUICK, self.shutdown.clone()));
     }
 
     /// A worker of a stage, as that stage's user. With no grace, it gives back what it has in hand
@@ -92,6 +97,7 @@ impl Stand {
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_befalls_a_job_nobody_is_refused_what_is_to_be_done() {
     let stand = Stand::start().await;
+    stand.watch();
     let luck = Arc::new(AtomicU32::new(0));
     let has_luck = Arc::clone(&luck);
     stand.work("split", split);
@@ -169,4 +175,38 @@ async fn in_hand(bus: &Bus, tasks: usize) {
         }
         deadline.pause_async(|| format!("{backlog:?}")).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_leaves_to_others_what_their_tasks_come_again_for() {
+    let stand = Stand::start().await;
+    let run = stand.submit("1").await.run_id();
+    // As if the worker of `split` had died once it had released the first of two stages.
+    let now = "2026-11-22T10:00:00Z";
+    let times = json!({ "attempt": 1, "started": now, "finished": now });
+    let mut fact = json!({ "stage": "split", "key": "0", "lists": { "number": ["000"] } });
+    fact.as_object_mut().unwrap().extend(times.as_object().unwrap().clone());
+    let task = json!({ "run": run, "stage": "square", "key": "000", "of": 1 });
+    let js = jetstream::new(stand.admin.client().clone());
+    for (subject, message) in [
+        (format!("stemflow.fact.{run}.split.0"), fact),
+        (format!("stemflow.task.square.interactive.{run}.000"), task),
+    ] {
+        js.publish(subject, message.to_string().into()).await.unwrap().await.unwrap();
+    }
+    stand.work("square", square);
+    let deadline = Deadline::after(Duration::from_secs(60));
+    let is_handed_over = async || {
+        let backlog = stand.admin.backlog("square").await.unwrap();
+        let fact = stand.admin.fact(&run, "square", "000").await.unwrap();
+        fact.is_some() && backlog.in_hand == 0
+    };
+    while !is_handed_over().await {
+        deadline.pause_async(|| format!("{:#?}", stand.server.refused())).await;
+    }
+    stand.work("split", split);
+    stand.work("label", label);
+    stand.work("join", join);
+    assert_eq!(stand.end_of(&run.job).await.results["join"], "sum=0");
+    assert_eq!(stand.server.refused(), Vec::<String>::new());
 }
