@@ -62,8 +62,11 @@ struct Listed(Vec<Permission>);
 impl Listed {
     fn add(&mut self, why: impl Into<String>, subjects: impl IntoIterator<Item = String>) {
         let why = why.into();
-        let listed = |subject| Permission { subject, why: why.clone() };
-        self.0.extend(subjects.into_iter().map(listed));
+        for subject in subjects {
+            if self.0.iter().all(|known| known.subject != subject) {
+                self.0.push(Permission { subject, why: why.clone() });
+            }
+        }
     }
 }
 
@@ -73,6 +76,14 @@ fn api(what: &str) -> String {
 
 fn of_each_bucket(what: &str) -> impl Iterator<Item = String> {
     Bucket::ALL.into_iter().map(move |bucket| api(&format!("{what}.{}", bucket.stream())))
+}
+
+/// Why whoever stores objects looks at single chunks, and deletes them.
+const STORE_AGAIN: &str = "find out which chunks came, and store them again, when a leader is lost";
+
+/// A request to a bucket's leader about a single message.
+fn leaders(bucket: Bucket, what: &str) -> String {
+    api(&format!("STREAM.MSG.{what}.{}", bucket.stream()))
 }
 
 fn key_value(bucket: &str) -> String {
@@ -116,9 +127,11 @@ fn stage(graph: &Graph, spec: &StageSpec) -> User {
     for bucket in spec.reads() {
         let subject = api(&format!("DIRECT.GET.{}", bucket.stream()));
         publish.add(format!("read objects of `{}`", bucket.name()), [subject]);
+        publish.add("the same, from the leader, where a replica lags", [leaders(*bucket, "GET")]);
     }
     for bucket in spec.writes() {
         publish.add(format!("store objects in `{}`", bucket.name()), [bucket.chunks("*.*")]);
+        publish.add(STORE_AGAIN, [leaders(*bucket, "GET"), leaders(*bucket, "DELETE")]);
     }
     if successors.is_empty() {
         let meta = format!("$O.{}.M.*", Bucket::Output.name());
@@ -180,6 +193,7 @@ fn gateway() -> User {
     let queue = Bucket::Queue.name();
     publish.add("store songs", [format!("$O.{queue}.C.*"), format!("$O.{queue}.M.*")]);
     publish.add("find songs and results, and what is left", of_each_bucket("STREAM.MSG.GET"));
+    publish.add(STORE_AGAIN, [leaders(Bucket::Queue, "DELETE")]);
     let output = Bucket::Output;
     publish.add("give out results", [api(&format!("DIRECT.GET.{}", output.stream()))]);
     publish.add("give results their names", [format!("$O.{}.M.*", output.name())]);
