@@ -71,8 +71,9 @@ async fn a_task_without_room_waits_for_some_and_is_done() {
     let attempts: Arc<Mutex<Vec<Instant>>> = Arc::default();
     let noted = Arc::clone(&attempts);
     diamond.work("join", move |task| {
+        let joined = join(task).map_err(|error| Failure::transient(error.to_string()));
         noted.lock().unwrap().push(Instant::now());
-        join(task).map_err(|error| Failure::transient(error.to_string()))
+        joined
     });
     let id = diamond.submit("20").await.job().hash.clone();
     let deadline = Deadline::after(Duration::from_secs(60));
