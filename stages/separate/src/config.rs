@@ -23,7 +23,7 @@ pub enum StartError {
     Device(#[from] DeviceError),
     #[error("STEMFLOW_PRECISION: {0}")]
     Precision(#[from] UnknownPrecision),
-    #[error("STEMFLOW_THREADS is `{0}`: a whole number of 1 or more is")]
+    #[error("STEMFLOW_THREADS is `{0}`: use a whole number of 1 or more")]
     Threads(String),
     #[error("failed to load the model `{name}`: {reason}")]
     Load { name: String, reason: String },
