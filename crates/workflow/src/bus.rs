@@ -69,7 +69,11 @@ pub struct Bus {
 impl Bus {
     /// Connects, and opens what [`crate::layout::ensure`] has made.
     pub async fn open(config: &Config) -> Result<Self, BusError> {
-        let client = connect(config).await?;
+        Self::on(connect(config).await?).await
+    }
+
+    /// The same over a connection that there is: one that ends would be told as the process's own.
+    pub(crate) async fn on(client: Client) -> Result<Self, BusError> {
         let js = context(&client);
         let control = js.get_stream_no_info(names::STREAM).await.during("open the stream")?;
         let open = async |bucket: &'static str| {

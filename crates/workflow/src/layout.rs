@@ -89,7 +89,7 @@ pub async fn ensure_as(config: &Config, graph: &Graph, layout: Layout) -> Result
             patiently(|| "make the consumers".to_owned(), make).await?;
         }
     }
-    let bus = Bus::open(config).await?;
+    let bus = Bus::on(client).await?;
     bus.store_graph(graph).await?;
     Ok(bus)
 }
