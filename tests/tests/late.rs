@@ -12,6 +12,9 @@ use workflow::{Bucket, Bus, Config, Failure, Job, JobState, Redriven, RunId};
 const NAME: Point = Point::before("$O.output.M.>");
 const RECORD: Point = Point::before("$KV.jobs.*");
 const FORGET: Point = Point::before("$JS.API.STREAM.PURGE.KV_jobs");
+/// The first thing that is freed.
+const FREE: Point = Point::before("$JS.API.STREAM.PURGE.STEMFLOW");
+const READ_OF_A_FACT: Point = Point::before("$JS.API.STREAM.MSG.GET.STEMFLOW");
 /// The fact is stored, and its writer is not told.
 const FACT: Point = Point::after("stemflow.fact.*.join.0");
 /// Longer than a worker waits for an answer.
@@ -142,4 +145,22 @@ async fn a_result_stays_whose_maker_learns_too_late_that_it_was_taken() {
     let other = diamond.submit("2").await.job().hash.clone();
     diamond.wait_for_end(&other).await;
     diamond.wait_for_calm(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_is_removed_while_its_last_worker_frees_it() {
+    let diamond = Diamond::start().await;
+    let (job, worker_wire, _worker) = job_asleep_at(&diamond, FREE).await;
+    let (wire, bus) = sleeper(&diamond, READ_OF_A_FACT).await;
+    let run = job.run_id();
+    let removal = tokio::spawn(async move { bus.remove(&run).await });
+    wire.struck().await;
+    // What the removal has seen and is about to read goes.
+    worker_wire.let_go();
+    diamond.wait_for_messages("STEMFLOW", 0).await;
+    wire.let_go();
+    let removed = removal.await.unwrap().unwrap();
+    assert_eq!(removed.map(|job| job.hash), Some(job.hash.clone()));
+    assert!(diamond.bus.job(&job.hash).await.unwrap().is_none());
+    diamond.wait_for_calm(0).await;
 }

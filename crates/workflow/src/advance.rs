@@ -23,9 +23,9 @@ use crate::trace;
 const RELEASES: usize = 64;
 
 /// What a run ends with.
-pub(crate) struct Ending {
+struct Ending {
     results: BTreeMap<String, Value>,
-    pub(crate) names: BTreeMap<String, ObjectRef>,
+    names: BTreeMap<String, ObjectRef>,
 }
 
 /// What `advance` found out about one stage.
@@ -212,9 +212,9 @@ impl Bus {
     }
 
     /// What the last stages of the graph have to say.
-    pub(crate) async fn ending(&self, run: &RunId, graph: &Graph) -> Result<Ending, BusError> {
+    async fn ending(&self, run: &RunId, graph: &Graph) -> Result<Ending, BusError> {
         let (mut results, mut names) = (BTreeMap::new(), BTreeMap::new());
-        for stage in graph.stages().iter().filter(|stage| graph.is_last(&stage.name)) {
+        for stage in graph.last_stages() {
             let mut facts = self.facts(run, &stage.name).await?;
             for fact in &mut facts {
                 names.append(&mut fact.names);

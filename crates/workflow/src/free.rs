@@ -1,11 +1,11 @@
 //! What a run leaves behind, and how it goes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::bus::{Bus, BusError};
 use crate::job::{Job, JobState, RunId};
 use crate::names;
-use crate::object::Bucket;
+use crate::object::{Bucket, ObjectRef};
 use crate::write::purge;
 
 impl Bus {
@@ -24,8 +24,7 @@ impl Bus {
         } else {
             self.take_names(&job.names).await?;
             // Whoever gave them may have died before the job could be done.
-            let given = self.ending(&run, &self.graph(&job.workflow).await?).await?;
-            self.take_names(&given.names).await?;
+            self.take_names(&self.names_left(job).await?).await?;
             self.purge_chunks(Bucket::Output, &format!("{run}.>")).await?;
         }
         if job.input.owned && !job.keeps_input {
@@ -39,6 +38,18 @@ impl Bus {
         })
         .await?;
         Ok(())
+    }
+
+    /// The names that the facts of its last stages say. Whoever frees the run at the same time takes
+    /// the names of a fact before the fact goes.
+    async fn names_left(&self, job: &Job) -> Result<BTreeMap<String, ObjectRef>, BusError> {
+        let graph = self.graph(&job.workflow).await?;
+        let mut names = BTreeMap::new();
+        for stage in graph.last_stages() {
+            let facts = self.facts_left(&job.run_id(), &stage.name).await?;
+            names.extend(facts.into_iter().flatten().flat_map(|fact| fact.names));
+        }
+        Ok(names)
     }
 
     /// Deletes what attempts that died have left in the bucket `output`: all that nobody can find.

@@ -189,6 +189,11 @@ impl Graph {
         self.successors(name).next().is_none()
     }
 
+    /// The stages that no other comes after.
+    pub(crate) fn last_stages(&self) -> impl Iterator<Item = &StageSpec> {
+        self.stages.iter().filter(|stage| self.is_last(&stage.name))
+    }
+
     /// The text that this graph was read from.
     pub fn source(&self) -> &str {
         &self.source

@@ -46,15 +46,25 @@ impl Bus {
         message.map(|message| from_json("a fact", &message.payload)).transpose()
     }
 
-    /// What all tasks of a stage have produced so far, by key: `9` before `10`.
+    /// What all tasks of a stage have produced so far, by key: `9` before `10`. An error if the run
+    /// is freed meanwhile.
     pub async fn facts(&self, run: &RunId, stage: &str) -> Result<Vec<Fact>, BusError> {
+        let is_gone = || BusError::new(format!("read a fact of {stage}"), "it is gone");
+        let facts = self.facts_left(run, stage).await?;
+        facts.into_iter().map(|fact| fact.ok_or_else(is_gone)).collect()
+    }
+
+    /// The same of a run that others may be freeing; `None` for what went while this read.
+    pub(crate) async fn facts_left(
+        &self,
+        run: &RunId,
+        stage: &str,
+    ) -> Result<Vec<Option<Fact>>, BusError> {
         let mut keys = self.recorded(&names::facts_of_stage(run, stage)).await?;
         let mut keys = keys.remove(stage).unwrap_or_default();
         keys.sort_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
-        let reads = futures::stream::iter(keys).map(|key| async move {
-            let fact = self.fact(run, stage, &key).await?;
-            fact.ok_or_else(|| BusError::new(format!("read a fact of {stage}"), "it is gone"))
-        });
+        let reads =
+            futures::stream::iter(keys).map(|key| async move { self.fact(run, stage, &key).await });
         reads.buffered(READS).try_collect().await
     }
 
