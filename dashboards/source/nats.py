@@ -56,16 +56,11 @@ def servers(board):
 
 def traffic(board):
     board.row("What they do")
-    board.series(
-        "Messages", "Messages in and out of clients, all servers.", "mps",
-        query(f"sum(rate(nats_varz_in_msgs{{{NS}}}[$__rate_interval]))", "in"),
-        query(f"sum(rate(nats_varz_out_msgs{{{NS}}}[$__rate_interval]))", "out"), w=8,
-    )
-    board.series(
-        "Bytes", "Bytes in and out of clients, all servers.", "Bps",
-        query(f"sum(rate(nats_varz_in_bytes{{{NS}}}[$__rate_interval]))", "in"),
-        query(f"sum(rate(nats_varz_out_bytes{{{NS}}}[$__rate_interval]))", "out"), w=8,
-    )
+    for title, unit, of in (("Messages", "mps", "msgs"), ("Bytes", "Bps", "bytes")):
+        board.series(
+            title, f"{title} in and out of clients, all servers.", unit,
+            *(query(f"sum(rate(nats_varz_{way}_{of}{{{NS}}}[$__rate_interval]))", way) for way in ("in", "out")), w=8,
+        )
     board.series(
         "CPU and memory", "CPU in percent of a core, by server.", "percent",
         query(f"max by (server_id) (nats_varz_cpu{{{NS}}})", "{{server_id}}"), w=8,

@@ -1,13 +1,12 @@
 //! `stemflow accounts`: who may do what on the bus, as nats-server reads it.
 
 use std::fmt::Write;
-use std::path::PathBuf;
 
 use anyhow::bail;
 use workflow::Graph;
 use workflow::permissions::{Permission, SERVICES, User, users};
 
-use crate::check;
+use crate::stages::Stages;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -55,25 +54,18 @@ const TAIL: &str = "    ]\n  }\n}\n";
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The stages
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "STEMFLOW_WORKFLOW",
-        hide_env_values = true,
-        default_value = "workflow.toml"
-    )]
-    workflow: PathBuf,
+    #[command(flatten)]
+    stages: Stages,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    print!("{}", configuration(&read(&args.workflow)?));
+    print!("{}", configuration(&read(&args.stages)?));
     Ok(())
 }
 
 /// Reads a workflow all of whose stages can have a user.
-pub(crate) fn read(path: &std::path::Path) -> anyhow::Result<Graph> {
-    let graph = check::read(path)?;
+pub(crate) fn read(stages: &Stages) -> anyhow::Result<Graph> {
+    let graph = stages.read()?;
     let taken = graph.stages().iter().find(|stage| is_taken(&stage.name));
     if let Some(stage) = taken {
         bail!("no stage can be called `{}`: the bus has another user of that name", stage.name);
@@ -136,7 +128,7 @@ mod tests {
 
     #[test]
     fn the_accounts_in_the_tree_are_those_of_the_workflow_in_the_tree() {
-        let graph = read(&tree().join("workflow.toml")).unwrap();
+        let graph = read(&Stages { workflow: tree().join("workflow.toml") }).unwrap();
         let kept = std::fs::read_to_string(tree().join("nats/accounts.conf")).unwrap();
         assert!(
             kept == configuration(&graph),
@@ -149,7 +141,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("workflow.toml");
         std::fs::write(&path, "[[stage]]\nname = \"admin\"").unwrap();
-        let error = read(&path).unwrap_err().to_string();
+        let error = read(&Stages { workflow: path }).unwrap_err().to_string();
         assert!(error.starts_with("no stage can be called `admin`"), "{error}");
     }
 

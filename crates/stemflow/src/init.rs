@@ -1,15 +1,13 @@
 //! `stemflow init`: the streams, buckets and consumers that Stemflow lives in.
 
-use std::path::PathBuf;
-
 use anyhow::Context;
 use async_nats::jetstream::{self, stream};
 use futures::TryStreamExt;
 use workflow::layout::{self, Layout, Quotas};
 use workflow::{Backlog, Bus, Config, Graph, parse_bytes};
 
-use crate::check;
 use crate::environment::ENVIRONMENT;
+use crate::stages::Stages;
 use crate::text;
 
 /// What every description of ours begins with.
@@ -30,15 +28,8 @@ pub(crate) struct Args {
         default_value = "nats://127.0.0.1:4222"
     )]
     nats: String,
-    /// The stages
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "STEMFLOW_WORKFLOW",
-        hide_env_values = true,
-        default_value = "workflow.toml"
-    )]
-    workflow: PathBuf,
+    #[command(flatten)]
+    stages: Stages,
     /// How many servers keep a copy: 1 for one server, 3 for a cluster
     #[arg(long, value_name = "N", default_value_t = 1)]
     replicas: usize,
@@ -61,7 +52,7 @@ impl Args {
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
-    let graph = check::read(&args.workflow)?;
+    let graph = args.stages.read()?;
     let config = Config { nats_url: args.nats.clone(), ..Config::from_env("stemflow init")? };
     let bus = layout::ensure_as(&config, &graph, args.layout()).await?;
     println!("{} is set up for Stemflow.\n", args.nats);

@@ -10,6 +10,7 @@ use nkeys::{KeyPair, KeyPairType};
 use workflow::permissions::users;
 
 use crate::accounts::{self, SYSTEM, variable};
+use crate::stages::Stages;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,19 +27,12 @@ pub(crate) struct Args {
     /// Where: a file USER.nk with the seed of each user, and keys.conf with their public keys
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// The stages
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "STEMFLOW_WORKFLOW",
-        hide_env_values = true,
-        default_value = "workflow.toml"
-    )]
-    workflow: PathBuf,
+    #[command(flatten)]
+    stages: Stages,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let graph = accounts::read(&args.workflow)?;
+    let graph = accounts::read(&args.stages)?;
     let mut names = vec![SYSTEM.to_owned()];
     names.extend(users(&graph).into_iter().map(|user| user.name));
     let shown = args.out.display();
@@ -93,7 +87,7 @@ mod tests {
     fn keys(out: &Path, workflow: &str) -> anyhow::Result<String> {
         let path = out.join("workflow.toml");
         fs::write(&path, workflow)?;
-        run(&Args { out: out.to_owned(), workflow: path })?;
+        run(&Args { out: out.to_owned(), stages: Stages { workflow: path } })?;
         Ok(fs::read_to_string(out.join("keys.conf"))?)
     }
 

@@ -21,6 +21,7 @@ mod error;
 mod init;
 mod keys;
 mod models;
+mod stages;
 mod status;
 mod submit;
 mod tether;

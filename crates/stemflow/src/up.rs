@@ -35,6 +35,8 @@ use plan::Plan;
 use signals::Signals;
 use stack::Stack;
 
+use crate::stages::Stages;
+
 const EXAMPLES: &str = "\
 Examples:
   stemflow up                                  on http://127.0.0.1:5000, data in .stemflow/data
@@ -74,15 +76,8 @@ pub(crate) struct Args {
     /// How many processes a stage has; 1 by default. Can be given for each stage
     #[arg(long, value_name = "STAGE=N")]
     scale: Vec<Scale>,
-    /// The stages
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "STEMFLOW_WORKFLOW",
-        hide_env_values = true,
-        default_value = "workflow.toml"
-    )]
-    workflow: PathBuf,
+    #[command(flatten)]
+    stages: Stages,
     /// The folder of models.toml and the weights
     #[arg(
         long,

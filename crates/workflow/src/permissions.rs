@@ -74,6 +74,21 @@ fn api(what: &str) -> String {
     format!("$JS.API.{what}")
 }
 
+fn info(stream: &str) -> String {
+    api(&format!("STREAM.INFO.{stream}"))
+}
+
+/// What reading a stream takes with an ordered consumer, as the `nats` command and its libraries do.
+fn read_in_order(stream: &str) -> [String; 5] {
+    [
+        info(stream),
+        api(&format!("DIRECT.GET.{stream}.>")),
+        api(&format!("CONSUMER.CREATE.{stream}.>")),
+        api(&format!("CONSUMER.DELETE.{stream}.*")),
+        format!("$JS.FC.{stream}.>"),
+    ]
+}
+
 fn of_each_bucket(what: &str) -> impl Iterator<Item = String> {
     Bucket::ALL.into_iter().map(move |bucket| api(&format!("{what}.{}", bucket.stream())))
 }
@@ -106,7 +121,7 @@ fn stage(graph: &Graph, spec: &StageSpec) -> User {
     }
     publish.add("write facts: its own alone", [format!("stemflow.fact.*.{name}.*")]);
     publish.add("read facts, from the leader", [api(&format!("STREAM.MSG.GET.{stream}"))]);
-    publish.add("count facts", [api(&format!("STREAM.INFO.{stream}"))]);
+    publish.add("count facts", [info(stream)]);
     let successors: Vec<&StageSpec> = graph.successors(name).collect();
     for next in &successors {
         let subject = format!("stemflow.task.{}.*.*.*", next.name);
@@ -117,9 +132,9 @@ fn stage(graph: &Graph, spec: &StageSpec) -> User {
     publish.add(
         "read job records and workflows, from the leader",
         [
-            api(&format!("STREAM.INFO.{jobs}")),
+            info(&jobs),
             api(&format!("STREAM.MSG.GET.{jobs}")),
-            api(&format!("STREAM.INFO.{workflows}")),
+            info(&workflows),
             api(&format!("STREAM.MSG.GET.{workflows}")),
         ],
     );
@@ -140,8 +155,7 @@ fn stage(graph: &Graph, spec: &StageSpec) -> User {
     }
     publish.add("free tasks and facts of an ended run", [api(&format!("STREAM.PURGE.{stream}"))]);
     publish.add("free its objects", of_each_bucket("STREAM.PURGE"));
-    let info = api(&format!("STREAM.INFO.{}", Bucket::Output.stream()));
-    publish.add("find what an ended run has left", [info]);
+    publish.add("find what an ended run has left", [info(&Bucket::Output.stream())]);
     publish.add("tell what happens", tells());
     let mut subscribe = Listed::default();
     subscribe.add("answers", [format!("{}.>", inbox(name))]);
@@ -231,7 +245,6 @@ fn client() -> User {
     let (jobs, queue, output) = (key_value(names::JOBS), Bucket::Queue, Bucket::Output);
     let (songs, stems) = (queue.stream(), output.stream());
     let mut publish = Listed::default();
-    let info = |stream: &str| api(&format!("STREAM.INFO.{stream}"));
     publish.add("use the micro service", ENDPOINTS.map(|name| format!("{DOOR}.{name}")));
     publish.add("find it", ["$SRV.>".to_owned()]);
     publish.add(
@@ -245,27 +258,9 @@ fn client() -> User {
             api(&format!("STREAM.MSG.GET.{songs}")),
         ],
     );
-    publish.add(
-        "get stems",
-        [
-            info(&stems),
-            api(&format!("DIRECT.GET.{stems}.>")),
-            api(&format!("STREAM.MSG.GET.{stems}")),
-            api(&format!("CONSUMER.CREATE.{stems}.>")),
-            api(&format!("CONSUMER.DELETE.{stems}.*")),
-            format!("$JS.FC.{stems}.>"),
-        ],
-    );
-    publish.add(
-        "watch jobs",
-        [
-            info(&jobs),
-            api(&format!("DIRECT.GET.{jobs}.>")),
-            api(&format!("CONSUMER.CREATE.{jobs}.>")),
-            api(&format!("CONSUMER.DELETE.{jobs}.*")),
-            format!("$JS.FC.{jobs}.>"),
-        ],
-    );
+    publish.add("get stems", read_in_order(&stems));
+    publish.add("get stems", [api(&format!("STREAM.MSG.GET.{stems}"))]);
+    publish.add("watch jobs", read_in_order(&jobs));
     let mut subscribe = Listed::default();
     subscribe.add("answers", [format!("{}.>", inbox("client"))]);
     subscribe.add("what happens while it happens", [names::EVENTS.to_owned()]);

@@ -16,7 +16,6 @@ use super::observe::Observed;
 use super::ports::Reserved;
 use super::process::Program;
 use super::{Args, Scale};
-use crate::check;
 use crate::error::Usage;
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -42,7 +41,7 @@ pub(super) struct Plan {
 
 impl Plan {
     pub(super) fn new(args: &Args) -> anyhow::Result<Self> {
-        let graph = check::read(&args.workflow)?;
+        let graph = args.stages.read()?;
         let scale = scale_of(&graph, &args.scale)?;
         Catalogue::read(&args.models)?;
         let folder = args.bin.clone().map_or_else(own_folder, Ok)?;
@@ -153,7 +152,7 @@ impl Environment {
         };
         let mut common = vec![
             ("NATS_URL", nats_url(nats).into()),
-            ("STEMFLOW_WORKFLOW", absolute(&args.workflow)?.into()),
+            ("STEMFLOW_WORKFLOW", absolute(&args.stages.workflow)?.into()),
             ("STEMFLOW_MODELS", absolute(&args.models)?.into()),
         ];
         // Keys and certificates of another server are none of this one's.
