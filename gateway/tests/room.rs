@@ -33,6 +33,13 @@ async fn stored(stand: &Stand) -> u64 {
     stream.cached_info().state.messages
 }
 
+async fn wait_until_stored(stand: &Stand, before: u64) {
+    let deadline = Deadline::after(Duration::from_secs(20));
+    while stored(stand).await != before {
+        deadline.pause_async(|| "what came of the song is still there".to_owned()).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lane_in_which_too_much_waits_takes_no_more_before_the_song_has_come() {
     let stand = Stand::of(nearly_nothing(), Quotas::default()).await;
@@ -101,10 +108,43 @@ async fn a_full_bucket_takes_no_song_until_another_has_gone() {
     let refused = stand.upload(&second, "").await;
     assert_eq!(refused.status, StatusCode::INSUFFICIENT_STORAGE, "{:?}", refused.body);
     assert!(refused.error().contains("DELETE /apiv1/job/<hash>"), "{}", refused.error());
-    let deadline = Deadline::after(Duration::from_secs(20));
-    while stored(&stand).await != before {
-        deadline.pause_async(|| "what came of the song is still there".to_owned()).await;
-    }
+    wait_until_stored(&stand, before).await;
     stand.delete(&format!("/apiv1/job/{hash}")).await;
     stand.upload(&second, "").await.hash();
+}
+
+/// A server does not start with less storage than is set aside for tasks.
+async fn set_little_aside(stand: &Stand) {
+    let js = jetstream::new(stand.bus.client().clone());
+    for name in ["STEMFLOW", "STEMFLOW_DEAD"] {
+        let mut config = js.get_stream(name).await.unwrap().cached_info().config.clone();
+        config.max_bytes = 100_000;
+        js.update_stream(config).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn full_storage_takes_no_song_and_what_was_taken_is_done() {
+    let mut stand = Stand::start().await;
+    set_little_aside(&stand).await;
+    stand.nats.restart_with("jetstream { max_file_store: 8MB }");
+    let one_stem = "stems=vocals";
+    let taken = [SONG, OTHER].map(|song| stand.upload(song, one_stem));
+    let taken = futures::future::join_all(taken).await;
+    let mut other = stand.bus.put(Bucket::Output, "something else".to_owned(), None);
+    other.write(&vec![0; 6_500_000]).await.unwrap();
+    let other = other.finish().await.unwrap();
+    let before = stored(&stand).await;
+    let large = vec![1; 1_900_000];
+    let refused = stand.upload(&large, one_stem).await;
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE, "{:?}", refused.body);
+    assert!(refused.error().contains("the storage is full"), "{}", refused.error());
+    assert_eq!(refused.header("retry-after"), "60");
+    wait_until_stored(&stand, before).await;
+    stand.start_stages();
+    for song in taken {
+        assert_eq!(stand.statuses(&song.hash()).await.pop().unwrap()["state"], "done");
+    }
+    stand.bus.delete(&other).await.unwrap();
+    stand.upload(&large, one_stem).await.hash();
 }

@@ -4,6 +4,8 @@ use tempfile::TempDir;
 
 use crate::process::Process;
 
+const CONFIG: &str = "nats.conf";
+
 /// A nats-server with JetStream on a free port; killed and cleaned up when dropped.
 pub struct NatsServer {
     process: Option<Process>,
@@ -18,6 +20,7 @@ impl NatsServer {
     /// If there is none to start, or it does not come up.
     pub fn start() -> Self {
         let directory = tempfile::tempdir().expect("a directory can be made");
+        configure(&directory, "");
         let process = spawn(&directory, "-1");
         let port = process.wait_for_ports().of("nats");
         Self { process: Some(process), port, directory }
@@ -36,6 +39,15 @@ impl NatsServer {
     /// The runtime's settings for this server.
     pub fn config(&self) -> workflow::Config {
         config(self.url())
+    }
+
+    /// The same as [`Self::crash_and_restart`], with further settings in its config.
+    ///
+    /// # Panics
+    /// If they cannot be written.
+    pub fn restart_with(&mut self, settings: &str) {
+        configure(&self.directory, settings);
+        self.crash_and_restart();
     }
 
     /// Kills the server as a crash would, and starts it again on the same port and store.
@@ -58,8 +70,14 @@ pub(crate) fn config(nats_url: String) -> workflow::Config {
     }
 }
 
+fn configure(directory: &TempDir, settings: &str) {
+    std::fs::write(directory.path().join(CONFIG), settings).expect("a file can be written");
+}
+
 fn spawn(directory: &TempDir, port: &str) -> Process {
     let store = directory.path().to_str().expect("a temporary path is text");
-    let arguments = ["--addr", "127.0.0.1", "--jetstream", "--port", port, "--store_dir", store];
-    Process::start(directory.path(), arguments)
+    let config = format!("{store}/{CONFIG}");
+    let arguments = ["--config", &config, "--addr", "127.0.0.1", "--port", port];
+    let storage = ["--jetstream", "--store_dir", store];
+    Process::start(directory.path(), arguments.into_iter().chain(storage))
 }

@@ -303,7 +303,9 @@ pub(crate) fn full(error: &(dyn StdError + 'static)) -> Option<Full> {
     let text = answer.to_string();
     match answer.error_code() {
         ErrorCode::STREAM_STORE_FAILED if text.contains("maximum bytes") => Some(Full::Bucket),
-        ErrorCode::STORAGE_RESOURCES_EXCEEDED => Some(Full::Storage),
+        ErrorCode::STORAGE_RESOURCES_EXCEEDED
+        | ErrorCode::INSUFFICIENT_RESOURCES
+        | ErrorCode::ACCOUNT_RESOURCES_EXCEEDED => Some(Full::Storage),
         _ if text.contains("no space left") => Some(Full::Storage),
         _ => None,
     }
