@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(2 * 60 * 60);
 /// Jobs that are under way at a time, of the small ones.
 const AT_A_TIME: usize = 4;
 /// What ends after all jobs have: leases, the reconciler's rounds, the janitor's.
-const SETTLE: Duration = Duration::from_secs(150);
+pub const SETTLE: Duration = Duration::from_secs(150);
 /// Whose memory is told, in the order of the data; `nats` is the server.
 const NAMES: [&str; 6] = ["gateway", "decode", "separate", "encode", "publish", "nats"];
 
@@ -151,15 +151,15 @@ fn gigabyte() -> reqwest::Body {
 }
 
 /// Prints what the streams and the processes hold after few small jobs and after many, each of them
-/// done, fetched and deleted.
-pub async fn growth(few: usize, many: usize) {
+/// done, fetched and deleted, and after the stack has been idle for so long.
+pub async fn growth(few: usize, many: usize, idle: Duration) {
     let stand = Stand::start().await;
     let mut done = 0;
     let mut columns = Vec::new();
     for until in [few, many] {
         small_jobs(&stand, done..until).await;
         done = until;
-        sleep(SETTLE).await;
+        sleep(idle).await;
         let mut column = BTreeMap::new();
         for (name, (messages, bytes)) in stand.streams().await {
             column.insert(format!("{name}, messages"), messages.to_string());

@@ -1,10 +1,11 @@
 //! What the processes of a stack hold: `measure memory [MINUTES…]` for songs of these lengths and an
-//! upload of 1 GB, `measure growth [FEW MANY]` after that many small jobs. One server; prints a
-//! table.
+//! upload of 1 GB, `measure growth [FEW MANY [IDLE_MINUTES]]` after that many small jobs. One
+//! server; prints a table.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
-use tests::measure::{growth, memory};
+use tests::measure::{SETTLE, growth, memory};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -14,10 +15,13 @@ fn main() -> ExitCode {
     match (arguments.first().map(String::as_str), &numbers[..]) {
         (Some("memory"), []) => runtime.block_on(memory(&[1, 30, 120])),
         (Some("memory"), minutes) => runtime.block_on(memory(minutes)),
-        (Some("growth"), []) => runtime.block_on(growth(100, 1000)),
-        (Some("growth"), [few, many]) => runtime.block_on(growth(*few, *many)),
+        (Some("growth"), []) => runtime.block_on(growth(100, 1000, SETTLE)),
+        (Some("growth"), [few, many]) => runtime.block_on(growth(*few, *many, SETTLE)),
+        (Some("growth"), [few, many, idle]) => {
+            runtime.block_on(growth(*few, *many, Duration::from_secs(60 * *idle as u64)));
+        }
         _ => {
-            eprintln!("use: measure memory [MINUTES…] | measure growth [FEW MANY]");
+            eprintln!("use: measure memory [MINUTES…] | measure growth [FEW MANY [IDLE_MINUTES]]");
             return ExitCode::from(2);
         }
     }
