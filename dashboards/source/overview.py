@@ -89,7 +89,7 @@ def where(board):
     board.row("Where they are")
     board.series(
         "Songs by state", "Songs that there are records of, ended ones left out.", "short",
-        query(f'max by (state) (stemflow_jobs{{state!~"done|failed|cancelled", {NS}}})', "{{state}}"), stack=True,
+        query(f'max by (state) (stemflow_jobs{{{NS}}})', "{{state}}"), stack=True,
     )
     board.series(
         "Tasks that wait", "Tasks that no worker has had yet, by stage.", "short",

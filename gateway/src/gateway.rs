@@ -67,7 +67,7 @@ impl Gateway {
 
     /// Counts what waits; to be called every few seconds.
     pub async fn count(&self) -> Result<(), ApiError> {
-        self.desk()?.count().await
+        self.desk()?.count().await.map(drop)
     }
 
     pub(crate) fn catalogue(&self) -> &Arc<Catalogue> {

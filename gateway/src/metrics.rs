@@ -77,7 +77,7 @@ impl Metrics {
         let upload_bytes = IntCounter::new("stemflow_upload_bytes_total", help);
         let jobs = Opts::new(
             "stemflow_jobs",
-            "Jobs that there are records of, by state; the same from every replica.",
+            "Jobs that have not ended, by state; the same from every replica.",
         );
         let oldest_job = Opts::new(
             "stemflow_oldest_job_seconds",
@@ -124,7 +124,8 @@ impl Metrics {
         self.submitted.with_label_values(&[outcome.as_str()]).inc();
     }
 
-    /// All of it as Prometheus reads it. What was not to be had at this moment is left out.
+    /// All of it as Prometheus reads it, `jobs` being those that have not ended. What was not to be
+    /// had at this moment is left out.
     pub(crate) fn render(
         &self,
         jobs: Option<&[Job]>,
@@ -148,9 +149,8 @@ impl Metrics {
         for (state, count) in by_state {
             self.jobs.with_label_values(&[&state]).set(count);
         }
-        let running = jobs.iter().filter(|job| !job.state.is_final());
         let none: [&str; 0] = [];
-        let oldest = age(running.map(|job| job.submitted).min());
+        let oldest = age(jobs.iter().map(|job| job.submitted).min());
         self.oldest_job.with_label_values(&none).set(oldest);
     }
 
@@ -164,7 +164,7 @@ impl Metrics {
             let Queue { stage, lane, waiting, in_hand, idle, oldest } = queue;
             let values = [*waiting as f64, *in_hand as f64, *idle as f64, age(*oldest)];
             for (gauges, value) in self.queues.iter().zip(values) {
-                gauges.with_label_values(&[stage.as_str(), lane]).set(value);
+                gauges.with_label_values(&[stage.as_str(), lane.as_str()]).set(value);
             }
         }
         let none: [&str; 0] = [];

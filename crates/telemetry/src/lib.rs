@@ -51,7 +51,7 @@
 //! | `stemflow_upload_bytes_total` | counter | songs stored by way of HTTP |
 //! | `stemflow_jobs_submitted_total` | counter `outcome` | `begun`, `joined` or `done` |
 //! | — | | |
-//! | `stemflow_jobs` | gauge `state` | jobs that there are records of |
+//! | `stemflow_jobs` | gauge `state` | jobs that have not ended |
 //! | `stemflow_oldest_job_seconds` | gauge | age of the oldest job that has not ended; 0 if there is none |
 //! | `stemflow_tasks_waiting` | gauge `stage`, `lane` | tasks that no worker has had yet |
 //! | `stemflow_tasks_in_hand` | gauge `stage`, `lane` | tasks that a worker has, or had and gave back |

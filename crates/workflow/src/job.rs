@@ -119,6 +119,14 @@ pub enum Lane {
 impl Lane {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Interactive, Self::Batch];
+
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Interactive => "interactive",
+            Self::Batch => "batch",
+        }
+    }
 }
 
 /// The text is not the name of a lane.
@@ -130,16 +138,13 @@ impl FromStr for Lane {
     type Err = NotALane;
 
     fn from_str(text: &str) -> Result<Self, NotALane> {
-        Self::ALL.into_iter().find(|lane| lane.to_string() == text).ok_or(NotALane)
+        Self::ALL.into_iter().find(|lane| lane.as_str() == text).ok_or(NotALane)
     }
 }
 
 impl fmt::Display for Lane {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Interactive => "interactive",
-            Self::Batch => "batch",
-        })
+        f.write_str(self.as_str())
     }
 }
 

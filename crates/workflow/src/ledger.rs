@@ -68,20 +68,21 @@ impl Bus {
         reads.buffered(READS).try_collect().await
     }
 
-    /// How many tasks of one stage are recorded. Asks for the count alone: past the last of the
-    /// subjects there is none to list, and a fan-out of thousands counts as often.
+    /// How many tasks of one stage are recorded.
     pub(crate) async fn recorded_of(&self, run: &RunId, stage: &str) -> Result<usize, BusError> {
         let filter = names::facts_of_stage(run, stage);
+        patiently(|| format!("count {filter}"), || self.count(names::STREAM, &filter)).await
+    }
+
+    /// How many subjects of a stream hold something, asked once. Asks for the count alone: past the
+    /// last of the subjects there is none to list, and a fan-out of thousands counts as often.
+    pub(crate) async fn count(&self, stream: &str, filter: &str) -> Result<usize, BusError> {
         let request = serde_json::json!({ "subjects_filter": filter, "offset": u32::MAX });
-        let api = format!("STREAM.INFO.{}", names::STREAM);
         let what = || format!("count {filter}");
-        let count = || async {
-            match self.js.request(api.clone(), &request).await.during(what())? {
-                Response::Ok(Counted { total }) => Ok(total),
-                Response::Err { error } => Err(BusError::new(what(), error)),
-            }
-        };
-        patiently(what, count).await
+        match self.js.request(format!("STREAM.INFO.{stream}"), &request).await.during(what())? {
+            Response::Ok(Counted { total }) => Ok(total),
+            Response::Err { error } => Err(BusError::new(what(), error)),
+        }
     }
 
     /// The recorded keys of each stage of a run.

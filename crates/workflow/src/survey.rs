@@ -6,18 +6,15 @@ use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::Info;
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
-use serde::Deserialize;
 
 use crate::bus::{Bus, BusError, During};
 use crate::graph::Graph;
+use crate::job::Lane;
 use crate::names;
 use crate::object::Bucket;
 
 /// Requests at a time.
 const LOOKS: usize = 8;
-
-/// The lanes, and what the names of their consumers end with.
-const LANES: [(&str, &str); 2] = [("interactive", ""), ("batch", "-batch")];
 
 /// All of it, at one moment.
 #[derive(Clone, Debug, Default)]
@@ -36,7 +33,7 @@ pub struct Queue {
     /// The stage.
     pub stage: String,
     /// The lane.
-    pub lane: &'static str,
+    pub lane: Lane,
     /// Tasks that no worker has had yet.
     pub waiting: u64,
     /// Tasks that a worker has, or had and gave back.
@@ -58,33 +55,14 @@ pub struct Store {
     pub limit: Option<u64>,
 }
 
-/// A lane to be looked at.
-struct Lane {
-    stage: String,
-    name: &'static str,
-    ending: &'static str,
-}
-
-/// The part of a stream's info that counts.
-#[derive(Deserialize)]
-struct Counted {
-    #[serde(default)]
-    total: usize,
-}
-
 impl Bus {
     /// Looks at everything that `graph` has to do with.
     pub async fn survey(&self, graph: &Graph) -> Result<Survey, BusError> {
-        let mut lanes = Vec::new();
-        for stage in graph.stages() {
-            lanes.extend(LANES.map(|(name, ending)| Lane {
-                stage: stage.name.clone(),
-                name,
-                ending,
-            }));
-        }
+        let stages = graph.stages().iter();
+        let lanes: Vec<(String, Lane)> =
+            stages.flat_map(|stage| Lane::ALL.map(|lane| (stage.name.clone(), lane))).collect();
         let queues = futures::stream::iter(lanes)
-            .map(|lane| self.queue(lane))
+            .map(|(stage, lane)| self.queue(stage, lane))
             .buffered(LOOKS)
             .try_filter_map(|queue| std::future::ready(Ok(queue)))
             .try_collect();
@@ -94,18 +72,17 @@ impl Bus {
         let stores =
             futures::stream::iter(names).map(|name| self.store(name)).buffered(LOOKS).try_collect();
         let (queues, stores, dead_letters) =
-            futures::try_join!(queues, stores, self.count_dead_letters())?;
+            futures::try_join!(queues, stores, self.count(names::DEAD_STREAM, names::LETTERS))?;
         Ok(Survey { queues, dead_letters, stores })
     }
 
     /// `None` for a lane that this workflow was set up without.
-    async fn queue(&self, lane: Lane) -> Result<Option<Queue>, BusError> {
-        let Lane { stage, name: lane, ending } = lane;
-        let name = format!("{stage}{ending}");
+    async fn queue(&self, stage: String, lane: Lane) -> Result<Option<Queue>, BusError> {
+        let name = names::consumer(&stage, lane);
         let found = self.js.get_consumer_from_stream(&name, names::STREAM).await;
         let consumer: Consumer<pull::Config> = match found {
             Ok(consumer) => consumer,
-            Err(_) if !ending.is_empty() => return Ok(None),
+            Err(_) if lane == Lane::Batch => return Ok(None),
             Err(error) => return Err(error).during(format!("look at the consumer `{name}`")),
         };
         let info = consumer.cached_info();
@@ -113,7 +90,7 @@ impl Bus {
         let oldest = if waiting == 0 && in_hand == 0 {
             None
         } else {
-            let tasks = format!("stemflow.task.{stage}.{lane}.>");
+            let tasks = names::tasks_of_stage(&stage, lane);
             // All before this one are done.
             let done = info.ack_floor.stream_sequence;
             let first = self.control.get_first_raw_message_by_subject(&tasks, done + 1).await;
@@ -122,15 +99,6 @@ impl Bus {
             })
         };
         Ok(Some(Queue { stage, lane, waiting, in_hand, idle: info.num_waiting, oldest }))
-    }
-
-    async fn count_dead_letters(&self) -> Result<usize, BusError> {
-        let request = serde_json::json!({ "subjects_filter": names::LETTERS, "offset": u32::MAX });
-        let api = format!("STREAM.INFO.{}", names::DEAD_STREAM);
-        match self.js.request(api, &request).await.during("count the dead letters")? {
-            Response::Ok(Counted { total }) => Ok(total),
-            Response::Err { error } => Err(BusError::new("count the dead letters", error)),
-        }
     }
 
     async fn store(&self, name: String) -> Result<Store, BusError> {

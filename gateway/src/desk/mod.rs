@@ -69,8 +69,9 @@ impl Desk {
         self.admission.admit(self.admission.lane(wish, bytes))
     }
 
-    /// Counts what waits; to be called every few seconds.
-    pub async fn count(&self) -> Result<(), ApiError> {
+    /// Counts what waits; to be called every few seconds. Returns the jobs that have not ended: only
+    /// what has changed since the last time is read.
+    pub async fn count(&self) -> Result<Vec<Job>, ApiError> {
         let mut watch = self.watch.lock().await;
         let Watch { live, sequence } = &mut *watch;
         let is_first = *sequence == 0;
@@ -100,7 +101,7 @@ impl Desk {
         }
         self.admission.tally().count(&jobs, now);
         live.retain(|_, (job, _)| !job.state.is_final());
-        Ok(())
+        Ok(live.values().map(|(job, _)| job.clone()).collect())
     }
 
     /// The way to what is stored.

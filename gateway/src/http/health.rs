@@ -42,7 +42,7 @@ pub(crate) async fn metrics(State(gateway): Shared) -> Result<impl IntoResponse,
     // The counters are wanted most when NATS is not well.
     let (jobs, survey) = match gateway.desk() {
         Ok(desk) => {
-            let jobs = timeout(SCRAPE, desk.bus().all_jobs());
+            let jobs = timeout(SCRAPE, desk.count());
             let survey = timeout(SCRAPE, desk.survey());
             let (jobs, survey) = tokio::join!(jobs, survey);
             (jobs.ok().and_then(Result::ok), survey.ok().and_then(Result::ok))
