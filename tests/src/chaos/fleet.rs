@@ -166,6 +166,10 @@ impl Start {
             .env("STEMFLOW_LOG", "info,workflow=debug,async_nats=warn")
             .env("OMP_WAIT_POLICY", "passive")
             .stderr(log);
+        if self.member.name != "separate" {
+            // As their images do.
+            command.env("MALLOC_MMAP_THRESHOLD_", "65536");
+        }
         command
     }
 }

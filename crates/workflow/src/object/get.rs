@@ -14,8 +14,8 @@ use crate::bus::{Bus, BusError, During, to_json};
 use crate::metrics::{self, Direction};
 use crate::write::next_message;
 
-/// Chunks that are asked for at a time, and may wait here.
-const BATCH: usize = 4;
+/// Chunks that are asked for at a time, and may wait here. With four times as many BENCH
+const BATCH: usize = 2;
 /// How long to wait for the next chunk before the leader is asked for it.
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(5);
 
