@@ -4,6 +4,7 @@
 //! compares two numbers.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Add;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -96,7 +97,8 @@ impl Pace {
 impl Tally {
     fn load(&self, lane: Lane) -> f64 {
         let left = |share: &Share| share.seconds * (1.0 - share.done);
-        self.shares.values().filter(|share| share.lane == lane).map(left).sum()
+        // Not `sum`, for which the sum of nothing is -0.0: people read it.
+        self.shares.values().filter(|share| share.lane == lane).map(left).fold(0.0, f64::add)
     }
 
     fn speed(&self, lane: Lane) -> f64 {
