@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::TryStreamExt;
+
 use crate::bus::{Bus, BusError};
 use crate::job::{Job, JobState, RunId};
 use crate::names;
@@ -46,8 +48,11 @@ impl Bus {
         let graph = self.graph(&job.workflow).await?;
         let mut names = BTreeMap::new();
         for stage in graph.last_stages() {
-            let facts = self.facts_left(&job.run_id(), &stage.name).await?;
-            names.extend(facts.into_iter().flatten().flat_map(|fact| fact.names));
+            let run = job.run_id();
+            let mut facts = std::pin::pin!(self.facts_left(&run, &stage.name).await?);
+            while let Some(fact) = facts.try_next().await? {
+                names.extend(fact.into_iter().flat_map(|fact| fact.names));
+            }
         }
         Ok(names)
     }

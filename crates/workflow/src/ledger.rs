@@ -49,9 +49,23 @@ impl Bus {
     /// What all tasks of a stage have produced so far, by key: `9` before `10`. An error if the run
     /// is freed meanwhile.
     pub async fn facts(&self, run: &RunId, stage: &str) -> Result<Vec<Fact>, BusError> {
-        let is_gone = || BusError::new(format!("read a fact of {stage}"), "it is gone");
-        let facts = self.facts_left(run, stage).await?;
-        facts.into_iter().map(|fact| fact.ok_or_else(is_gone)).collect()
+        self.facts_as(run, stage, Ok).await
+    }
+
+    /// What `look` makes of each of them. Few are held at a time.
+    pub(crate) async fn facts_as<T, E: From<BusError>>(
+        &self,
+        run: &RunId,
+        stage: &str,
+        mut look: impl FnMut(Fact) -> Result<T, E>,
+    ) -> Result<Vec<T>, E> {
+        let mut facts = std::pin::pin!(self.facts_left(run, stage).await?);
+        let mut seen = Vec::new();
+        while let Some(fact) = facts.try_next().await? {
+            let gone = || BusError::new(format!("read a fact of {stage}"), "it is gone");
+            seen.push(look(fact.ok_or_else(gone)?)?);
+        }
+        Ok(seen)
     }
 
     /// The same of a run that others may be freeing; `None` for what went while this read.
@@ -59,13 +73,13 @@ impl Bus {
         &self,
         run: &RunId,
         stage: &str,
-    ) -> Result<Vec<Option<Fact>>, BusError> {
+    ) -> Result<impl futures::Stream<Item = Result<Option<Fact>, BusError>>, BusError> {
         let mut keys = self.recorded(&names::facts_of_stage(run, stage)).await?;
         let mut keys = keys.remove(stage).unwrap_or_default();
         keys.sort_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
-        let reads =
-            futures::stream::iter(keys).map(|key| async move { self.fact(run, stage, &key).await });
-        reads.buffered(READS).try_collect().await
+        let reads = futures::stream::iter(keys)
+            .map(move |key| async move { self.fact(run, stage, &key).await });
+        Ok(reads.buffered(READS))
     }
 
     /// How many tasks of one stage are recorded.

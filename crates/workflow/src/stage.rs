@@ -228,9 +228,20 @@ impl Task {
 
     /// What all tasks of a stage have produced, in the order of their keys.
     pub fn facts(&self, stage: &str) -> Result<Vec<Fact>, Failure> {
-        let facts = self.runtime.block_on(self.bus.facts(self.run(), stage))?;
-        facts.iter().for_each(|fact| trace::link(&self.trace, fact));
-        Ok(facts)
+        self.facts_as(stage, Ok)
+    }
+
+    /// What `look` makes of each of them, for stages of which there are thousands: few are held at
+    /// a time.
+    pub fn facts_as<T>(
+        &self,
+        stage: &str,
+        mut look: impl FnMut(Fact) -> Result<T, Failure>,
+    ) -> Result<Vec<T>, Failure> {
+        self.runtime.block_on(self.bus.facts_as(self.run(), stage, |fact| {
+            trace::link(&self.trace, &fact);
+            look(fact)
+        }))
     }
 
     /// Opens an object. What is read is whole and right once the end has been reached without an

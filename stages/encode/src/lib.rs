@@ -9,7 +9,7 @@ use std::io::{self, Seek};
 
 use audio::{Join, Shards, Shifts, StemWriter, Tags, WavReader};
 use separation::{AUDIO_SECONDS, Format, Plan, ShardPeaks, Spec, StemFile};
-use workflow::{Bucket, Fact, Failure, Output, Stage, Task};
+use workflow::{Bucket, Failure, Output, Stage, Task};
 
 /// The stage `encode`.
 pub struct Encode;
@@ -30,16 +30,21 @@ impl Stage for Encode {
     fn run(&self, task: &Task) -> Result<Output, Failure> {
         let spec: Spec = task.spec()?;
         let plan: Plan = task.fact("decode")?.data()?;
-        let shards = task.facts("separate")?;
         let stem = task.key();
-        let gain = gain(&spec, &shards)?;
+        let file = format!("{stem}.wav");
+        let mut loudest = 1.0_f32;
+        let shards = task.facts_as("separate", |shard| {
+            let ShardPeaks { peaks } = shard.data()?;
+            loudest = peaks.into_values().fold(loudest, f32::max);
+            shard.object(&file).cloned()
+        })?;
+        let gain = gain(&spec, loudest);
 
         let mut join = Join::new(cut(&spec, &plan)?, plan.frames);
         let mut out = open(&spec, &plan, stem)?;
         let mut peak = 0.0_f32;
         for (index, shard) in shards.iter().enumerate() {
-            let object = task.open(shard.object(&format!("{stem}.wav"))?);
-            let mut wav = WavReader::new(object).map_err(transient)?;
+            let mut wav = WavReader::new(task.open(shard)).map_err(transient)?;
             let sum = wav.read_all().map_err(transient)?;
             wav.finish().map_err(transient)?.finish()?;
             let mut ready = join.push(&sum).map_err(broken)?;
@@ -76,17 +81,12 @@ fn cut(spec: &Spec, plan: &Plan) -> Result<Shards, Failure> {
 
 /// What every stem is multiplied with: less than 1 only if one of them would clip. Each stem's
 /// task comes to the same number, so that their balance stays.
-fn gain(spec: &Spec, shards: &[Fact]) -> Result<f32, Failure> {
-    if spec.format == Format::Wav {
+fn gain(spec: &Spec, loudest: f32) -> f32 {
+    match spec.format {
         // Floating point does not clip.
-        return Ok(1.0);
+        Format::Wav => 1.0,
+        _ => 1.0 / loudest,
     }
-    let mut loudest = 1.0_f32;
-    for shard in shards {
-        let ShardPeaks { peaks } = shard.data()?;
-        loudest = peaks.into_values().fold(loudest, f32::max);
-    }
-    Ok(1.0 / loudest)
 }
 
 fn open(spec: &Spec, plan: &Plan, stem: &str) -> Result<StemWriter<File>, Failure> {

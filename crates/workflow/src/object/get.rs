@@ -14,8 +14,8 @@ use crate::bus::{Bus, BusError, During, to_json};
 use crate::metrics::{self, Direction};
 use crate::write::next_message;
 
-/// Chunks that are asked for at a time, and may wait here. With four times as many BENCH
-const BATCH: usize = 2;
+/// Chunks that are asked for at a time, and may wait here.
+const BATCH: usize = 3;
 /// How long to wait for the next chunk before the leader is asked for it.
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -38,13 +38,20 @@ impl Bus {
 pub struct ObjectReader {
     bus: Bus,
     object: ObjectRef,
-    batch: Option<Subscriber>,
+    batch: Option<Batch>,
     /// Stream sequence of the last chunk that came.
     sequence: u64,
     chunks: u64,
     size: u64,
     /// Of what has come so far; `None` once it was found right.
     sha256: Option<Sha256>,
+}
+
+/// Chunks that were asked for.
+struct Batch {
+    replies: Subscriber,
+    /// How many are still to come.
+    left: usize,
 }
 
 impl ObjectReader {
@@ -96,13 +103,17 @@ impl ObjectReader {
                     self.batch.insert(batch)
                 }
             };
-            let message = tokio::time::timeout(CHUNK_TIMEOUT, batch.next()).await;
+            let message = tokio::time::timeout(CHUNK_TIMEOUT, batch.replies.next()).await;
             let Ok(Some(message)) = message else {
                 self.batch = None;
                 return Ok(None);
             };
             if message.status.is_none_or(|status| status == StatusCode::OK) {
                 self.sequence = sequence_of(&message).unwrap_or(self.sequence + 1);
+                batch.left -= 1;
+                if batch.left == 0 {
+                    self.ask_ahead().await;
+                }
                 return Ok(Some(message.payload));
             }
             // 204 ends a batch, 404 says that there is nothing.
@@ -113,9 +124,16 @@ impl ObjectReader {
         }
     }
 
+    /// Has the next chunks come while the last of these is looked at.
+    async fn ask_ahead(&mut self) {
+        let is_last = self.chunks + 1 == self.object.chunks;
+        // What fails now is asked for again when it is wanted.
+        self.batch = if is_last { None } else { self.ask().await.ok() };
+    }
+
     /// Asks for the next chunks by direct get (ADR-31): no consumer to make and to clean up, and
     /// any replica may answer.
-    async fn ask(&self) -> Result<Subscriber, BusError> {
+    async fn ask(&self) -> Result<Batch, BusError> {
         let what = || format!("read {}", self.object.name);
         let client = &self.bus.client;
         let inbox = client.new_inbox();
@@ -127,7 +145,7 @@ impl ObjectReader {
         });
         let subject = format!("$JS.API.DIRECT.GET.{}", self.object.bucket.stream());
         client.publish_with_reply(subject, inbox, to_json(&request)?).await.during(what())?;
-        Ok(replies)
+        Ok(Batch { replies, left: BATCH })
     }
 
     fn verify(&mut self) -> Result<(), ObjectError> {

@@ -22,9 +22,9 @@ use crate::write::is_final;
 
 /// Bytes of one chunk: the server takes messages of up to 1 MiB.
 pub(super) const CHUNK: usize = 512 * 1024;
-/// Chunks of one put that may be unacknowledged. With twice as many, a server on the same machine takes
-/// an eighth more in a second and three replicas as much (`tests/benches/objects.rs`); memory takes twice.
-const WINDOW: usize = 4;
+/// Chunks of one put that may be unacknowledged. More than that gives little more speed
+/// (`tests/benches/objects.rs`), and each costs its size in memory.
+const WINDOW: usize = 3;
 
 impl Bus {
     /// Begins an object. `owner` is the run that it goes with, if any: all chunks of a run can be
