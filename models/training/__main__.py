@@ -1,4 +1,6 @@
-"""One command for each step; `python -m training STEP --help` tells more."""
+"""One command for each step; `python -m training STEP --help` tells more.
+
+{steps}"""
 
 import argparse
 import importlib
@@ -9,21 +11,22 @@ STEPS = {
     "train": "train a network on them; goes on from its last checkpoint",
     "evaluate": "SDR and SI-SDR on songs that were kept out, against other ways",
     "export": "write a checkpoint as the file that programs load",
-    "pack": "put all that a machine without network needs into parts of a size",
+    "pack": "put what a machine without network needs into files of a size that can be carried",
 }
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
-    steps = parser.add_subparsers(dest="step", required=True)
-    modules = {}
-    for name, summary in STEPS.items():
-        modules[name] = importlib.import_module(f"training.{name}")
-        details = modules[name].__doc__
-        form = argparse.RawDescriptionHelpFormatter
-        modules[name].add_arguments(steps.add_parser(name, help=summary, description=details, formatter_class=form))
-    args = parser.parse_args()
-    modules[args.step].run(args)
+    form = argparse.RawDescriptionHelpFormatter
+    listed = "".join(f"  {name:10}{summary}\n" for name, summary in STEPS.items())
+    parser = argparse.ArgumentParser("python -m training", description=__doc__.format(steps=listed), formatter_class=form)
+    parser.add_argument("step", choices=STEPS, metavar="STEP")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="…")
+    chosen = parser.parse_args()
+    # Only then: importing torch takes seconds, and most steps do without.
+    module = importlib.import_module(f"training.{chosen.step}")
+    step = argparse.ArgumentParser(f"python -m training {chosen.step}", description=module.__doc__, formatter_class=form)
+    module.add_arguments(step)
+    module.run(step.parse_args(chosen.arguments))
 
 
 if __name__ == "__main__":

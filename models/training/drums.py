@@ -84,8 +84,8 @@ def _trimmed(sound):
         return sound[:1]
     sound = sound[heard[0] : heard[-1] + 1]
     sound = sound / np.abs(sound).max()
-    fade = min(len(sound), 800)
-    sound[-fade:] *= np.linspace(1, 0, fade, dtype=np.float32)[:, None]
+    fade = min(len(sound) // 4, 800)
+    sound[len(sound) - fade :] *= np.linspace(1, 0, fade, dtype=np.float32)[:, None]
     return sound
 
 

@@ -74,7 +74,6 @@ def add_arguments(parser):
 
 
 def run(args):
-    material.require()
     folder = args.data / args.split
     folder.mkdir(parents=True, exist_ok=True)
     (args.data / "licences.json").write_text(json.dumps(licences_now(), indent=2))

@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 
 FLUIDSYNTH = "libfluidsynth.so.3"
+FESTIVAL_VOICES = Path("/usr/share/festival/voices")
 SPLITS = ("train", "valid", "test")
 
 
@@ -88,15 +89,15 @@ def voices(split=None):
     return [voice for voice in listed()["voice"] if split in (None, voice["split"])]
 
 
-def missing_packages():
-    """The Debian packages whose material or program is not there."""
+def missing_packages(speakers=()):
+    """The Debian packages whose material or program is not there. `speakers`: the voices that are to speak."""
     packages = {font["package"] for font in listed()["soundfont"] if not (root() / font["file"]).exists()}
     if not all(sample_path(name).exists() for name in sample_names()):
         packages.add(listed()["oneshots"]["package"])
-    for voice in listed()["voice"]:
+    for voice in speakers:
         if not shutil.which(voice["command"]):
-            packages.add(voice["command"])
-        if voice["command"] == "festival" and not list(Path("/usr/share/festival/voices").glob(f"*/{voice['name']}")):
+            packages |= {voice["command"], voice["package"]}
+        if voice["command"] == "festival" and not list(FESTIVAL_VOICES.glob(f"*/{voice['name']}")):
             packages.add(voice["package"])
     try:
         ctypes.CDLL(FLUIDSYNTH)
@@ -105,9 +106,9 @@ def missing_packages():
     return sorted(packages)
 
 
-def require():
+def require(speakers=()):
     """Ends the program where something is missing, with the command that gets it."""
-    packages = missing_packages()
+    packages = missing_packages(speakers)
     if packages:
         sys.exit(
             "training: missing material; on Debian or Ubuntu:\n"

@@ -158,9 +158,10 @@ def load(path):
 def ensure(folder, count):
     """Makes the voices that the folder does not hold yet; they do not depend on the songs."""
     folder.mkdir(parents=True, exist_ok=True)
-    for voice in material.voices():
-        if not file(folder, voice).exists():
-            save(file(folder, voice), make(voice, count))
+    missing = [voice for voice in material.voices() if not file(folder, voice).exists()]
+    material.require(missing)
+    for voice in missing:
+        save(file(folder, voice), make(voice, count))
 
 
 def file(folder, voice):
