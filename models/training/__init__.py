@@ -4,7 +4,7 @@ other ways, and written as a file that Demucs 4.1 and Stemflow load.
 In the order of the data:
 
 - `material`, `licences`: what sounds are made from, and that its licences allow it
-- `composer`: a seed becomes a song's notes
+- `composer`, `basslines`: a seed becomes a song's notes
 - `soundfont`, `fluid`, `synth`, `drums`, `voices`, `singing`: notes become sound
 - `effects`, `mastering`, `arrange`: sounds become four stems and their mix
 - `generate`: many songs, on all cores, as FLAC with a manifest

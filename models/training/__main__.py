@@ -18,13 +18,15 @@ STEPS = {
 def main():
     form = argparse.RawDescriptionHelpFormatter
     listed = "".join(f"  {name:10}{summary}\n" for name, summary in STEPS.items())
-    parser = argparse.ArgumentParser("python -m training", description=__doc__.format(steps=listed), formatter_class=form)
+    about = __doc__.format(steps=listed)
+    parser = argparse.ArgumentParser("python -m training", description=about, formatter_class=form)
     parser.add_argument("step", choices=STEPS, metavar="STEP")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="…")
     chosen = parser.parse_args()
     # Only then: importing torch takes seconds, and most steps do without.
     module = importlib.import_module(f"training.{chosen.step}")
-    step = argparse.ArgumentParser(f"python -m training {chosen.step}", description=module.__doc__, formatter_class=form)
+    name = f"python -m training {chosen.step}"
+    step = argparse.ArgumentParser(name, description=module.__doc__, formatter_class=form)
     module.add_arguments(step)
     module.run(step.parse_args(chosen.arguments))
 

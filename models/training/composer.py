@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from . import basslines
 from .audio import chance, log_uniform
 
 MAJOR, MINOR, DORIAN, MIXOLYDIAN = (
@@ -25,13 +26,20 @@ STEPS = (-3, -2, -1, -1, 0, 1, 1, 2, 3)  # of a melody, in degrees
 
 # Sixteenths of a bar, as kick, snare and hat; x is a stroke, o a soft one.
 PATTERNS = (
-    ("x.....x.x.......", "....x.......x...", "x.o.x.o.x.o.x.o."), ("x...x...x...x...", "....x.......x...", "..x...x...x...x."),
-    ("x..x..x...x.x...", "....x.......x..o", "xoxoxoxoxoxoxoxo"), ("x.x.....x.x...o.", "....x..o.o..x...", "x.x.x.x.x.x.x.x."),
-    ("x.........x.....", "........x.......", "x.x.xxx.x.x.xxxx"), ("x.x...xx..xx....", "....x..o.o.ox..o", "x.x.x.x.x.x.x.x."),
-    ("x.......x.......", "....x.......x...", "x...x...x...x..."), ("x..o..x....ox...", "....x.......x...", "x.ox.ox.x.ox.ox."),
-    ("x...x...x...x...", "....x.......x...", "x.xxx.xxx.xxx.xx"), ("x......x.x......", "....x.......x...", "x.o.x.o.x.o.x.o."),
-    ("x...............", "........x.......", "x.x.x.x.x.x.x.x."), ("xx.xxx.xxx.xxx.x", "....x.......x...", "x...x...x...x..."),
-    ("x..x..x.x..x..x.", "..x.......x...o.", "xoxoxoxoxoxoxoxo"), ("x.....x.......x.", "...x..x....x..x.", "x.x.x.x.x.x.x.x."),
+    ("x.....x.x.......", "....x.......x...", "x.o.x.o.x.o.x.o."),
+    ("x...x...x...x...", "....x.......x...", "..x...x...x...x."),
+    ("x..x..x...x.x...", "....x.......x..o", "xoxoxoxoxoxoxoxo"),
+    ("x.x.....x.x...o.", "....x..o.o..x...", "x.x.x.x.x.x.x.x."),
+    ("x.........x.....", "........x.......", "x.x.xxx.x.x.xxxx"),
+    ("x.x...xx..xx....", "....x..o.o.ox..o", "x.x.x.x.x.x.x.x."),
+    ("x.......x.......", "....x.......x...", "x...x...x...x..."),
+    ("x..o..x....ox...", "....x.......x...", "x.ox.ox.x.ox.ox."),
+    ("x...x...x...x...", "....x.......x...", "x.xxx.xxx.xxx.xx"),
+    ("x......x.x......", "....x.......x...", "x.o.x.o.x.o.x.o."),
+    ("x...............", "........x.......", "x.x.x.x.x.x.x.x."),
+    ("xx.xxx.xxx.xxx.x", "....x.......x...", "x...x...x...x..."),
+    ("x..x..x.x..x..x.", "..x.......x...o.", "xoxoxoxoxoxoxoxo"),
+    ("x.....x.......x.", "...x..x....x..x.", "x.x.x.x.x.x.x.x."),
 )
 STRENGTH = {"x": 1.0, "o": 0.55, ".": 0.0}
 
@@ -83,7 +91,7 @@ class Song:
         return sorted(floor + (key - floor) % 12 if key - floor > 9 else key for key in keys)
 
     def bass(self):
-        style = BASS_STYLES[self.rng.integers(len(BASS_STYLES))](self)
+        style = basslines.STYLES[self.rng.integers(len(basslines.STYLES))](self)
         notes = []
         for bar in range(self.bars):
             root = 28 + (self.pitch(self.degrees[bar], 3) - 28) % 12
@@ -95,7 +103,7 @@ class Song:
     def chords(self):
         """Chords in a rhythm of sixteenths that stays through the song."""
         rng, density = self.rng, self.rng.choice([0.15, 0.3, 0.5])
-        onsets = rhythm(rng, 16, density)
+        onsets = basslines.rhythm(rng, 16, density)
         strum, octave, gate = rng.uniform(0, 0.02), int(rng.integers(3, 6)), rng.uniform(0.3, 1)
         notes = []
         for bar in range(self.bars):
@@ -130,7 +138,7 @@ class Song:
 
     def power_chords(self):
         rng, notes = self.rng, []
-        onsets = rhythm(rng, 8, 0.7)
+        onsets = basslines.rhythm(rng, 8, 0.7)
         for bar in range(self.bars):
             root = 40 + (self.pitch(self.degrees[bar], 3) - 40) % 12
             for onset in onsets[:-1]:
@@ -175,13 +183,14 @@ class Song:
         rng, phrases = self.rng, []
         quick = 2 if self.beats_per_minute > 120 else 1
         for bar in range(self.bars):
+            if chance(rng, 0.15):
+                continue
             start, phrase = bar * self.bar, []
-            while start < (bar + 1) * self.bar - 0.1 and not (start == bar * self.bar and chance(rng, 0.15)):
+            while start < (bar + 1) * self.bar - 0.1:
                 seconds = self.beat * rng.choice([0.25, 0.5, 0.5]) * quick
                 phrase.append(Note(start, 0.98 * seconds, key, rng.uniform(70, 120)))
                 start += seconds
-            if phrase:
-                phrases.append(phrase)
+            phrases.append(phrase)
         return phrases
 
     def harmony(self, phrase):
@@ -192,7 +201,8 @@ class Song:
     def drums(self):
         """Hits in the order of time: a pattern, its small changes, fills, cymbals."""
         rng = self.rng
-        roles = ("kick", str(rng.choice(["snare", "snare", "snare", "clap", "rim"])), str(rng.choice(["hat", "hat", "hat", "ride", "open"])))
+        backbeat = str(rng.choice(["snare", "snare", "snare", "clap", "rim"]))
+        roles = ("kick", backbeat, str(rng.choice(["hat", "hat", "hat", "ride", "open"])))
         pattern = [[STRENGTH[step] for step in part] for part in PATTERNS[rng.integers(len(PATTERNS))]]
         ghosts, first = rng.uniform(0, 0.06), int(rng.integers(3)) * 2 if chance(rng, 0.25) else 0
         percussion = np.where(rng.uniform(size=16) < 0.3, rng.uniform(0.3, 0.9, 16), 0) * chance(rng, 0.3)
@@ -254,57 +264,6 @@ class Line:
         return self.base + 12 * (self.degree // 7) + self.song.scale[self.degree % 7]
 
 
-def rhythm(rng, steps, density):
-    """Onsets, the first at 0, and the end: `steps`."""
-    return [0] + [step for step in range(1, steps) if chance(rng, density)] + [steps]
-
-
 def third_above(key, allowed):
     steps = [key + step for step in range(1, 8) if (key + step) % 12 in allowed]
     return steps[1]
-
-
-# Each gives, of a bar and its root, the notes as (start, length, key), in beats.
-
-
-def _eighths(song):
-    return lambda bar, root: [(step / 2, 0.45, root) for step in range(8)]
-
-
-def _quarters(song):
-    return lambda bar, root: [(step, 0.9, root) for step in range(4)]
-
-
-def _long(song):
-    return lambda bar, root: [(0, 3.9, root)]
-
-
-def _fifths(song):
-    return lambda bar, root: [(0, 1.8, root), (2, 1.35, root + 7), (3.5, 0.45, root)]
-
-
-def _octaves(song):
-    return lambda bar, root: [(step / 2, 0.4, root + 12 * (step % 2)) for step in range(8)]
-
-
-def _walking(song):
-    def notes(bar, root):
-        away = [song.pitch(song.degrees[bar] + int(song.rng.integers(-3, 6)), 3) for _ in range(3)]
-        return [(beat, 0.95, key) for beat, key in enumerate([root] + [28 + (key - 28) % 19 for key in away])]
-
-    return notes
-
-
-def _syncopated(song):
-    onsets = rhythm(song.rng, 16, 0.35)
-
-    def notes(bar, root):
-        return [
-            (onset / 4, (end - onset) / 4 * song.rng.uniform(0.5, 0.98), root + int(song.rng.choice([0, 0, 0, 0, 7, 10, 12])))
-            for onset, end in zip(onsets, onsets[1:])
-        ]
-
-    return notes
-
-
-BASS_STYLES = (_eighths, _quarters, _long, _fifths, _octaves, _walking, _syncopated)

@@ -18,7 +18,7 @@ from .generate import song_folders, song_frames
 SPEEDS = (0.89, 1.12)
 GAINS_DB = (-7.0, 5.0)
 SILENT = 0.005  # a crop whose peak is below is drawn again, where it may come from any song
-AHEAD = 8  # batches that are being made while one is used
+AHEAD = 8  # batches that are being made while one is used, or as many as there are threads
 
 
 class Songs:
@@ -111,7 +111,7 @@ def batches(mixer, seed, first, size, threads):
         step, waiting = first, deque()
         try:
             while True:
-                while len(waiting) < AHEAD:
+                while len(waiting) < max(AHEAD, threads):
                     waiting.append(pool.submit(batch, mixer, seed, step, size))
                     step += 1
                 yield waiting.popleft().result()

@@ -14,7 +14,9 @@ from .soundfont import DRUM_BANK
 
 LONGEST = 2.5  # seconds of a stroke
 # What stands in where a kit has no stroke for a role.
-STANDS_IN = {"clap": "snare", "rim": "snare", "open": "hat", "ride": "hat", "crash": "open", "perc": "tom", "tom": "perc"}
+STANDS_IN = {
+    "clap": "snare", "rim": "snare", "open": "hat", "ride": "hat", "crash": "open", "perc": "tom", "tom": "perc",
+}
 QUIET_ROLES = ("hat", "open", "ride", "crash", "perc")
 METAL = (2.0, 3.0, 4.16, 5.43, 6.79, 8.21)  # of a cymbal's partials: in no simple ratio
 VELOCITIES = (50, 90, 120)

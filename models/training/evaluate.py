@@ -92,7 +92,8 @@ def evaluate(systems, songs):
     results = {}
     for name, separate in systems.items():
         scores, speed = score(separate, songs)
-        results[name] = {measure: summary(rows) for measure, rows in scores.items()} | {"seconds_per_second": round(speed, 3)}
+        results[name] = {measure: summary(rows) for measure, rows in scores.items()}
+        results[name]["seconds_per_second"] = round(speed, 3)
     return results
 
 

@@ -3,7 +3,7 @@
     python -m training generate DATA --split train --songs 200
 
 A song is a folder DATA/SPLIT/NUMBER with drums.flac, bass.flac, other.flac and vocals.flac; what is
-heard is their sum. Songs depend on their split, number and seed alone, not on how many are made or by
+heard is their sum. Songs depend on their split, number, seed and length, not on how many are made or by
 how many processes; those that are there already are kept. DATA/voices holds the voices, made once, and
 DATA/SPLIT/manifest.jsonl tells what each song is made of.
 """
@@ -21,6 +21,7 @@ from . import arrange, licences, material, voices
 from .audio import SOURCES, length, to_int16, write_flac
 
 UTTERANCES = 16  # of each voice
+ABOUT = "song.json"
 
 
 def song_seed(seed, split, number):
@@ -37,12 +38,13 @@ def quantize(stems):
     return whole
 
 
-def write_song(folder, stems):
+def write_song(folder, stems, about):
     """A song's folder has its name once it is whole."""
     partial = folder.with_name(f".{folder.name}.partial")
     partial.mkdir(parents=True, exist_ok=True)
     for source, stem in zip(SOURCES, quantize(stems)):
         write_flac(str(partial / f"{source}.flac"), stem)
+    (partial / ABOUT).write_text(json.dumps(about))
     partial.rename(folder)
 
 
@@ -51,16 +53,18 @@ _studio = None  # of this process
 
 def _open_studio(split, voice_folder):
     global _studio
-    bank = {each["name"]: (each["weight"], voices.load(voices.file(voice_folder, each))) for each in material.voices(split)}
+    speakers = material.voices(split)
+    bank = {each["name"]: (each["weight"], voices.load(voices.file(voice_folder, each))) for each in speakers}
     _studio = arrange.Studio(split, bank)
 
 
 def _make(folder, seed, number, seconds):
+    """Writes a song; gives the seconds of CPU that it took."""
     begin = time.process_time()
     stems, about = arrange.make_song(song_seed(seed, _studio.split, number), seconds, _studio)
-    write_song(folder, stems)
     about |= {"song": folder.name, "seed": seed, "seconds": seconds, "list": material.digest()}
-    return about, time.process_time() - begin
+    write_song(folder, stems, about)
+    return time.process_time() - begin
 
 
 def add_arguments(parser):
@@ -78,16 +82,30 @@ def run(args):
     folder.mkdir(parents=True, exist_ok=True)
     (args.data / "licences.json").write_text(json.dumps(licences_now(), indent=2))
     voices.ensure(args.data / "voices", args.utterances)
+    refuse_mixture(folder, args.seed)
     wanted = [number for number in range(args.songs) if not (folder / f"{number:05d}").exists()]
     begin, busy = time.time(), 0.0
-    with _pool(args) as pool, open(folder / "manifest.jsonl", "a") as manifest:
+    with _pool(args) as pool:
         made = [pool.submit(_make, folder / f"{number:05d}", args.seed, number, args.seconds) for number in wanted]
         for done, song in enumerate(made, 1):
-            about, cpu = song.result()
-            busy += cpu
-            print(json.dumps(about), file=manifest, flush=True)
+            busy += song.result()
             if done % 20 == 0 or done == len(made):
+                write_manifest(folder)
                 _report(done, args, busy, time.time() - begin)
+
+
+def refuse_mixture(folder, seed):
+    """Ends the program where the songs that are there come from another list or seed: what a split holds
+    would depend on the order of calls."""
+    for song in song_folders(folder.parent, folder.name):
+        about = json.loads((song / ABOUT).read_text())
+        if (about["list"], about["seed"]) != (material.digest(), seed):
+            sys.exit(f"generate: {song} was made of another material.toml or seed; take another folder")
+
+
+def write_manifest(folder):
+    lines = [(song / ABOUT).read_text() for song in song_folders(folder.parent, folder.name)]
+    (folder / "manifest.jsonl").write_text("".join(f"{line}\n" for line in lines))
 
 
 def licences_now():

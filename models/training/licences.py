@@ -115,8 +115,8 @@ def statement(rows):
 
 
 def table(rows):
-    lines = ["| package | material | licence |", "|---|---|---|"]
-    return "\n".join(lines + [f"| {row['package']} | {', '.join(row['material'])} | {row['licence']} |" for row in rows])
+    lines = [f"| {row['package']} | {', '.join(row['material'])} | {row['licence']} |" for row in rows]
+    return "\n".join(["| package | material | licence |", "|---|---|---|", *lines])
 
 
 def add_arguments(parser):

@@ -25,7 +25,10 @@ from .generate import UTTERANCES
 
 PACKAGE = Path(__file__).parent
 # The C library and what belongs to it are those of the machine on which they run.
-OF_THE_SYSTEM = ("libc.so", "libm.so", "libdl.so", "libpthread.so", "librt.so", "libgcc_s.so", "libstdc++.so", "linux-vdso", "ld-linux")
+OF_THE_SYSTEM = (
+    "libc.so", "libm.so", "libdl.so", "libpthread.so", "librt.so", "libgcc_s.so", "libstdc++.so", "linux-vdso",
+    "ld-linux",
+)
 
 RUN = """#!/usr/bin/env bash
 # Generates what is missing, trains for a while, exports. Goes on where it was stopped.
@@ -105,7 +108,8 @@ def ingredients(data):
     files += [root / licences.COPYRIGHT / package / "copyright" for package in licences.used_packages()]
     pairs = [(path, Path("root") / path.relative_to(root)) for path in files]
     pairs += [(path.resolve(), Path("lib") / path.name) for path in libraries()]
-    pairs += [(voices.file(data / "voices", each), voices.file(Path("data/voices"), each)) for each in material.voices()]
+    spoken = [voices.file(Path("voices"), each) for each in material.voices()]
+    pairs += [(data / path, Path("data") / path) for path in spoken]
     sources = [path for form in ("*.py", "*.toml", "configs/*.toml") for path in sorted(PACKAGE.glob(form))]
     return pairs + [(path, Path("training") / path.relative_to(PACKAGE)) for path in sources]
 

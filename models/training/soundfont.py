@@ -11,7 +11,8 @@ DRUM_BANK = 128
 _INSTRUMENT, _KEY_RANGE, _SAMPLE = 41, 43, 53  # generators
 _ALL_KEYS = 0x7F00
 _RECORDS = {
-    "phdr": "<20sHHHIII", "pbag": "<HH", "pgen": "<HH", "inst": "<20sH", "ibag": "<HH", "igen": "<HH", "shdr": "<20sIIIIIBbHH",
+    "phdr": "<20sHHHIII", "pbag": "<HH", "pgen": "<HH", "inst": "<20sH", "ibag": "<HH", "igen": "<HH",
+    "shdr": "<20sIIIIIBbHH",
 }
 
 

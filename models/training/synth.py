@@ -4,9 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .audio import add_at, chance, frames, hertz, log_uniform, stereo, times
+from .audio import SAMPLE_RATE, add_at, chance, frames, hertz, log_uniform, stereo, times
 from .effects import butterworth
-from .audio import SAMPLE_RATE
 
 
 @dataclass(frozen=True)
@@ -28,12 +27,14 @@ class Patch:
 
 def draw_patch(rng, kind):
     """`kind` is bass, pad or pluck."""
-    common = {"index": rng.uniform(0.5, 5), "ratio": float(rng.choice([0.5, 1, 1, 2, 3, 3.5, 7])), "detune": rng.uniform(4, 16)}
+    ratio = float(rng.choice([0.5, 1, 1, 2, 3, 3.5, 7]))
+    common = {"index": rng.uniform(0.5, 5), "ratio": ratio, "detune": rng.uniform(4, 16)}
     if kind == "bass":
         return Patch(
             str(rng.choice(["sine", "sine", "saw", "square", "triangle", "fm"])), int(rng.choice([1, 1, 1, 3])),
             attack=0.005, decay=rng.uniform(0.15, 1.2), sustain=rng.uniform(0.2, 1), release=0.05,
-            cutoff=log_uniform(rng, 200, 3_000), sweep=rng.uniform(0, 3), sub=rng.uniform(), glide=chance(rng, 0.25), **common,
+            cutoff=log_uniform(rng, 200, 3_000), sweep=rng.uniform(0, 3), sub=rng.uniform(), glide=chance(rng, 0.25),
+            **common,
         )
     wave, voices = str(rng.choice(["saw", "saw", "square", "triangle", "fm"])), int(rng.choice([1, 1, 3, 5]))
     if kind == "pad":

@@ -115,7 +115,8 @@ class Log:
     def report(self):
         if not self.values:
             return
-        means = {name: float(np.mean([float(each[name]) for each in self.values])) for name in ("loss", "l1", "gradient")}
+        names = ("loss", "l1", "gradient")
+        means = {name: float(np.mean([float(each[name]) for each in self.values])) for name in names}
         speed = len(self.values) / (time.time() - self.since)
         self.write(means | {"rate": self.values[-1]["rate"], "steps_per_second": speed})
         self.values, self.since = [], time.time()
@@ -163,7 +164,7 @@ def run(args):
     crops = dataset.validation(dataset.Songs(args.data, "valid"), count, training.options["validation_crops"])
     about |= {"songs": len(songs), "hours": round(dataset.seconds(songs) / 3600, 3)}
     log = Log(args.run, training)
-    log.write({"parameters": network.parameters(training.model), "device": args.device, "songs": len(songs), "hours": about["hours"]})
+    log.write({"parameters": network.parameters(training.model), "device": args.device, "hours": about["hours"]})
     mixer = dataset.Mixer(songs, count, training.config["augmentation"])
     _loop(args, training, mixer, crops, segment, log, about)
 

@@ -52,12 +52,15 @@ def mel(frequency):
 GRID = 700 * np.expm1(np.linspace(0, mel(SAMPLE_RATE / 2), BANDS) / 1127)  # Hz of each band
 
 
+def _nonsense(rng):
+    return "".join(rng.choice(CONSONANTS) + rng.choice(VOWELS) for _ in range(rng.integers(1, 4)))
+
+
 def texts(rng, count):
     """Lines of verse, then syllables without sense: they meet what no line holds."""
     lines = [LINES[index] for index in rng.permutation(len(LINES))[: (count + 1) // 2]]
     while len(lines) < count:
-        words = ["".join(rng.choice(CONSONANTS) + rng.choice(VOWELS) for _ in range(rng.integers(1, 4))) for _ in range(6)]
-        lines.append(" ".join(words))
+        lines.append(" ".join(_nonsense(rng) for _ in range(6)))
     return lines
 
 
@@ -152,7 +155,8 @@ def save(path, utterances):
 def load(path):
     with np.load(path) as parts:
         numbers = sorted({int(name.split()[0]) for name in parts.files})
-        return [Utterance(**{name: parts[f"{number} {name}"] for name in Utterance.__annotations__}) for number in numbers]
+        fields = Utterance.__annotations__
+        return [Utterance(**{name: parts[f"{number} {name}"] for name in fields}) for number in numbers]
 
 
 def ensure(folder, count):

@@ -42,8 +42,9 @@ class Licences(unittest.TestCase):
             licences.check("kits", {"licence": "GPL-2", "evidence": ["GPL"]}, "This is under the GPL", ALLOWED)
 
     def test_a_licence_that_the_copyright_file_does_not_give_fails(self):
+        entry = {"licence": "MIT", "evidence": ["under the MIT license"]}
         with self.assertRaisesRegex(licences.UnknownLicence, "does not say"):
-            licences.check("font", {"licence": "MIT", "evidence": ["under the MIT license"]}, "All rights reserved", ALLOWED)
+            licences.check("font", entry, "All rights reserved", ALLOWED)
 
     def test_a_licence_without_evidence_fails(self):
         with self.assertRaisesRegex(licences.UnknownLicence, "nothing says"):
@@ -61,7 +62,8 @@ class Licences(unittest.TestCase):
     def test_the_step_fails_where_the_copyright_files_are_missing(self):
         with tempfile.TemporaryDirectory() as empty:
             command = [sys.executable, "-m", "training", "licences"]
-            ended = subprocess.run(command, env={**os.environ, "STEMFLOW_MATERIAL": empty}, capture_output=True, text=True)
+            environment = {**os.environ, "STEMFLOW_MATERIAL": empty}
+            ended = subprocess.run(command, env=environment, capture_output=True, text=True)
         self.assertEqual(ended.returncode, 1)
         self.assertIn("no copyright file", ended.stderr)
 
@@ -93,8 +95,9 @@ class Splits(unittest.TestCase):
             self.assert_apart(parts)
 
     def test_no_two_share_a_program_a_stroke_or_a_voice(self):
-        self.assert_apart({split: {each for role in material.programs(split).values() for each in role} for split in material.SPLITS})
-        self.assert_apart({split: {each for role in material.strokes(split).values() for each in role} for split in material.SPLITS})
+        for listed in (material.programs, material.strokes):
+            parts = {split: {each for role in listed(split).values() for each in role} for split in material.SPLITS}
+            self.assert_apart(parts)
         self.assert_apart({split: {voice["name"] for voice in material.voices(split)} for split in material.SPLITS})
 
 

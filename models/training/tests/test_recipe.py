@@ -50,6 +50,10 @@ class Recipe(unittest.TestCase):
     def tearDownClass(cls):
         cls.folder.cleanup()
 
+    def assert_same_sound(self, one, other, source):
+        first, second = (soundfile.read(folder / "test/00000" / f"{source}.flac")[0] for folder in (one, other))
+        np.testing.assert_array_equal(first, second)
+
     def song(self, split, number):
         return self.data / split / f"{number:05d}"
 
@@ -69,8 +73,11 @@ class Recipe(unittest.TestCase):
         (again / "voices").symlink_to(self.data / "voices")
         training("generate", again, "--split", "test", "--songs", 1, "--seconds", 8, "--processes", 1)
         for source in SOURCES:
-            first, second = (soundfile.read(folder / "test/00000" / f"{source}.flac")[0] for folder in (self.data, again))
-            np.testing.assert_array_equal(first, second)
+            self.assert_same_sound(self.data, again, source)
+
+    def test_songs_of_another_seed_are_not_added(self):
+        with self.assertRaisesRegex(AssertionError, "another material.toml or seed"):
+            training("generate", self.data, "--split", "valid", "--songs", 3, "--seed", 1)
 
     def test_the_manifest_tells_what_a_song_is_made_of(self):
         rows = [json.loads(line) for line in (self.data / "test/manifest.jsonl").read_text().splitlines()]
@@ -146,14 +153,11 @@ class Recipe(unittest.TestCase):
         self.assertTrue(all(part.stat().st_size <= 50 * 2**20 for part in parts))
         subprocess.run(f"cat {pack}/part-* | tar -x -C {there}", shell=True, check=True)
         # No Debian package can be seen, nor a synthesizer of speech.
-        alone = {
-            "STEMFLOW_MATERIAL": str(there / "root"), "LD_LIBRARY_PATH": str(there / "lib"), "PATH": "/nowhere", "HOME": str(there),
-        }
-        command = [sys.executable, "-m", "training", "generate", "data", "--split", "test", "--songs", "1", "--seconds", "8"]
-        subprocess.run(command, env=alone, cwd=there, check=True, capture_output=True)
+        alone = {"STEMFLOW_MATERIAL": str(there / "root"), "LD_LIBRARY_PATH": str(there / "lib"), "PATH": "/nowhere"}
+        command = [sys.executable, "-m", "training", "generate", "data", "--split", "test", "--songs", "1"]
+        subprocess.run([*command, "--seconds", "8"], env=alone, cwd=there, check=True, capture_output=True)
         for source in SOURCES:
-            first, second = (soundfile.read(folder / "test/00000" / f"{source}.flac")[0] for folder in (self.data, there / "data"))
-            np.testing.assert_array_equal(first, second)
+            self.assert_same_sound(self.data, there / "data", source)
 
     @unittest.skipUnless(SEPARATE.exists(), f"no {SEPARATE.relative_to(ROOT)}; cargo builds it")
     def test_stemflow_gives_the_same(self):

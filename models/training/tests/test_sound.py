@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from training import audio, composer, drums, effects, fluid, generate, mastering, material, metrics, singing, soundfont, synth, voices
+from training import audio, composer, drums, effects, fluid, generate, mastering, material, metrics, singing
+from training import soundfont, synth, voices
 from training.composer import Note
 
 RATE = audio.SAMPLE_RATE
@@ -108,7 +109,8 @@ class Mastering(unittest.TestCase):
         silence = np.zeros_like(stems[:3])
         for seed in range(6):
             apart = mastering.master(stems, np.random.default_rng(seed))
-            whole = mastering.master(np.concatenate([stems.sum(0, keepdims=True), silence]), np.random.default_rng(seed))
+            alone = np.concatenate([stems.sum(0, keepdims=True), silence])
+            whole = mastering.master(alone, np.random.default_rng(seed))
             # They may differ in one factor: stems that are louder than the mix are turned down with it.
             self.assertGreater(metrics.si_sdr(whole.sum(0), apart.sum(0)), 80)
             self.assertLessEqual(np.abs(apart).max(), mastering.CEILING + 1e-4)
@@ -123,9 +125,9 @@ class Mastering(unittest.TestCase):
     def test_effects_keep_the_length_and_stay_finite(self):
         rng, sound = np.random.default_rng(5), self.stems()[0].astype(np.float32)
         for effect, rest in (
-            (effects.random_eq, (rng,)), (effects.compress, (rng, -12, 4)), (effects.drive, (12,)), (effects.chorus, (rng,)),
-            (effects.echo, (rng, 0.2)), (effects.reverb, (rng, -12)), (effects.pan, (0.5,)), (effects.width, (0.3,)),
-            (effects.double, (rng,)),
+            (effects.random_eq, (rng,)), (effects.compress, (rng, -12, 4)), (effects.drive, (12,)),
+            (effects.chorus, (rng,)), (effects.echo, (rng, 0.2)), (effects.reverb, (rng, -12)),
+            (effects.pan, (0.5,)), (effects.width, (0.3,)), (effects.double, (rng,)),
         ):
             result = effect(sound, *rest)
             self.assertEqual(result.shape, sound.shape, effect)
