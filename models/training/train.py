@@ -180,8 +180,9 @@ def _loop(args, training, mixer, crops, segment, log, about):
         enough = time.time() - began > 60 * args.minutes or stopped()
         if training.step >= last or enough:
             break
-        log.add(training.advance(stems.to(training.device, non_blocking=True)))
+        values = training.advance(stems.to(training.device, non_blocking=True))
         training.seconds = before + time.time() - began
+        log.add(values)
         if training.step % options["validate_every"] == 0:
             log.report()
             log.write(training.validate(crops, segment))
