@@ -1,0 +1,127 @@
+"""A song's notes as four stems: who plays what, and how each stem is produced and mixed."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from . import drums, effects, material, mastering, singing, synth
+from .audio import SOURCES, chance, decibels, frames, with_level
+from .composer import Song
+from .effects import butterworth, maybe
+from .fluid import fluid
+
+# How loud the stems are in a mix, in dB against each other, before chance moves them.
+BALANCE = {"drums": -2.0, "bass": -2.5, "other": -1.5, "vocals": 0.0}
+PARTS = ("chords", "chords", "chords", "pads", "arpeggio", "lead", "power_chords")
+DISTORTED = (29, 30)
+
+
+@dataclass
+class Studio:
+    """All that may sound in songs of one split."""
+
+    split: str
+    bank: dict  # of the voices: {name: (weight, utterances)}
+    strokes: dict = field(init=False)
+    programs: dict = field(init=False)
+    fonts: list = field(init=False)
+
+    def __post_init__(self):
+        self.strokes, self.programs = material.strokes(self.split), material.programs(self.split)
+        self.fonts = material.soundfonts()
+
+
+def _sampled(notes, count, rng, studio, role):
+    """A preset of a soundfont plays -> (sound, program, name)."""
+    choices = studio.programs[role]
+    program = int(choices[rng.integers(len(choices))])
+    name, path = studio.fonts[rng.integers(len(studio.fonts))]
+    return fluid(path).render(notes, count, program), program, f"{name}/{program}"
+
+
+def drum_stem(song, count, rng, studio):
+    sound, names = drums.render(song.drums(), count, rng, studio.strokes)
+    sound = effects.random_eq(sound, rng)
+    sound = maybe(rng, 0.5, effects.peak_filter, sound, rng.uniform(50, 110), rng.uniform(0, 7), 0.9)
+    sound = maybe(rng, 0.6, effects.compress, sound, rng, rng.uniform(-20, -4), rng.uniform(2, 8))
+    sound = maybe(rng, 0.4, effects.drive, sound, rng.uniform(-4, 14))
+    return maybe(rng, 0.6, effects.reverb, sound, rng, rng.uniform(-30, -9), rng.uniform(0.2, 1.2)), names
+
+
+def bass_stem(song, count, rng, studio):
+    notes = song.bass()
+    if chance(rng, 0.4):
+        sound, name = synth.render(notes, count, rng, "bass"), "synthesized"
+    else:
+        sound, _, name = _sampled(notes, count, rng, studio, "bass")
+    sound = effects.width(sound, rng.choice([0, 0, 0.3, 1]))
+    sound = effects.random_eq(sound, rng)
+    sound = maybe(rng, 0.5, effects.drive, sound, rng.uniform(-4, 20))
+    sound = maybe(rng, 0.5, butterworth, sound, np.exp(rng.uniform(np.log(700), np.log(9_000))), "low")
+    sound = maybe(rng, 0.6, effects.compress, sound, rng, rng.uniform(-16, -5), rng.uniform(2, 6))
+    return maybe(rng, 0.1, effects.reverb, sound, rng, -20), [name]
+
+
+def _role(part, rng):
+    if part == "chords":
+        return str(rng.choice(["keys", "keys", "guitar", "guitar", "pad"]))
+    return {"pads": "pad", "arpeggio": "pluck", "lead": "lead", "power_chords": "guitar"}[part]
+
+
+def _amplified(sound, program, rng):
+    """An electric guitar's amplifier and speaker."""
+    gain = rng.uniform(6, 34) if program in DISTORTED or chance(rng, 0.5) else 0.0
+    if gain:
+        sound = effects.drive(sound, gain)
+    sound = butterworth(butterworth(sound, rng.uniform(70, 140), "high"), rng.uniform(3_500, 7_500), "low")
+    return maybe(rng, 0.35, effects.double, sound, rng)
+
+
+def _part(song, count, rng, studio):
+    """One instrument of the stem `other`."""
+    part = PARTS[rng.integers(len(PARTS))]
+    notes, role = getattr(song, part)(), _role(part, rng)
+    if part != "power_chords" and chance(rng, 0.25):
+        sound, name = synth.render(notes, count, rng, "pad" if part == "pads" else "pluck"), "synthesized"
+    else:
+        sound, program, name = _sampled(notes, count, rng, studio, role)
+        if role == "guitar" and chance(rng, 0.6):
+            sound = _amplified(sound, program, rng)
+    sound = with_level(sound, 0.08)
+    sound = maybe(rng, 0.4, effects.width, sound, 0)
+    sound = effects.width(sound, rng.uniform(0.3, 1.7))
+    sound = maybe(rng, 0.6, effects.pan, sound, rng.uniform(-0.8, 0.8))
+    sound = maybe(rng, 0.15, effects.chorus, sound, rng)
+    sound = maybe(rng, 0.15, effects.echo, sound, rng, song.beat)
+    sound = maybe(rng, 0.7, effects.reverb, sound, rng, rng.uniform(-28, -8))
+    return effects.random_eq(sound, rng), name
+
+
+def other_stem(song, count, rng, studio):
+    sound, names = np.zeros((count, 2), np.float32), []
+    for _ in range(int(rng.choice([1, 2, 2, 3, 3]))):
+        part, name = _part(song, count, rng, studio)
+        sound += part * decibels(rng.uniform(-8, 2))
+        names.append(name)
+    return sound, names
+
+
+def vocal_stem(song, count, rng, studio):
+    sound, names = singing.render(song, count, rng, studio.bank)
+    return singing.produce(sound, song, rng), names
+
+
+STEMS = {"drums": drum_stem, "bass": bass_stem, "other": other_stem, "vocals": vocal_stem}
+
+
+def make_song(seed, seconds, studio):
+    """A seed -> (stems [4, frames, 2] in the order of SOURCES, what is in them). The mix is their sum."""
+    rng = np.random.default_rng(seed)
+    song, count = Song(rng, seconds), frames(seconds)
+    stems, names = [], {}
+    for source in SOURCES:
+        sound, names[source] = STEMS[source](song, count, rng, studio)
+        level = 0.1 * decibels(BALANCE[source] + rng.uniform(-5, 4))
+        stems.append(with_level(np.nan_to_num(sound).astype(np.float32), level))
+    about = {"beats_per_minute": round(song.beats_per_minute, 2), "tonic": song.tonic, "material": names}
+    return mastering.master(np.stack(stems), rng), about

@@ -1,0 +1,131 @@
+"""Batches of stems from songs on disk, remixed and augmented as Demucs does.
+
+A batch depends on the seed and its step alone, so that a training that was stopped goes on with the
+batches it would have had. Augmentation follows S. Uhlich et al., Improving Music Source Separation
+Based on DNNs through Data Augmentation and Network Blending (ICASSP 2017), and Demucs (augment.py:
+Remix, Scale, FlipSign, FlipChannels; repitch.py, here as one change of speed).
+"""
+
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+from .audio import SAMPLE_RATE, SOURCES, chance, decibels, read
+from .generate import song_folders, song_frames
+
+SPEEDS = (0.89, 1.12)
+GAINS_DB = (-7.0, 5.0)
+SILENT = 0.005  # a crop whose peak is below is drawn again, where it may come from any song
+AHEAD = 8  # batches that are being made while one is used, or as many as there are threads
+
+
+class Songs:
+    """The stems of a split, read in crops."""
+
+    def __init__(self, data, split):
+        self.folders = song_folders(data, split)
+        if not self.folders:
+            raise FileNotFoundError(f"no songs in {data}/{split}: generate some")
+        self.lengths = [song_frames(folder) for folder in self.folders]
+
+    def __len__(self):
+        return len(self.folders)
+
+    def stem(self, song, source, start, count):
+        """[2, count]"""
+        return read(str(self.folders[song] / f"{SOURCES[source]}.flac"), start, count).T
+
+    def start(self, rng, song, count):
+        return int(rng.integers(0, max(1, self.lengths[song] - count)))
+
+    def crop(self, song, start, count):
+        """[4, 2, count]"""
+        return np.stack([self.stem(song, source, start, count) for source in range(len(SOURCES))])
+
+
+def _resampled(sound, count, speed):
+    """[2, more] -> [2, count], linearly: `speed` times as fast."""
+    place = np.arange(count) * speed
+    index = place.astype(np.int64)
+    weight = (place - index).astype(np.float32)
+    return sound[:, index] * (1 - weight) + sound[:, index + 1] * weight
+
+
+class Mixer:
+    """Makes items of training, [4, 2, frames]: four stems whose sum is the mix."""
+
+    def __init__(self, songs, count, augmentation):
+        self.songs, self.count, self.options = songs, count, augmentation
+
+    def item(self, rng):
+        song = int(rng.integers(len(self.songs)))
+        remix = chance(rng, self.options["remix"])
+        speed = self._speed(rng)
+        start = self.songs.start(rng, song, self._frames(SPEEDS[1]))
+        stems = np.zeros((len(SOURCES), 2, self.count), np.float32)
+        for source in range(len(SOURCES)):
+            if remix:
+                stems[source] = self._from_any(rng, source, self._speed(rng))
+            else:
+                stems[source] = self._stem(song, source, start, speed)
+            stems[source] = self._augmented(stems[source], rng)
+        return stems
+
+    def _speed(self, rng):
+        return rng.uniform(*SPEEDS) if chance(rng, self.options["speed"]) else 1.0
+
+    def _frames(self, speed):
+        return self.count if speed == 1 else int(self.count * speed) + 2
+
+    def _stem(self, song, source, start, speed):
+        sound = self.songs.stem(song, source, start, self._frames(speed))
+        return sound if speed == 1 else _resampled(sound, self.count, speed)
+
+    def _from_any(self, rng, source, speed):
+        for _ in range(3):
+            song = int(rng.integers(len(self.songs)))
+            sound = self._stem(song, source, self.songs.start(rng, song, self._frames(speed)), speed)
+            if np.abs(sound).max() > SILENT:
+                break
+        return sound
+
+    def _augmented(self, sound, rng):
+        if chance(rng, self.options["drop"]):
+            return np.zeros_like(sound)
+        sign = -1 if chance(rng, 0.5) else 1
+        sound = sound[::-1] if chance(rng, 0.5) else sound
+        return sound * (sign * decibels(rng.uniform(*GAINS_DB)))
+
+
+def batch(mixer, seed, step, size):
+    """[size, 4, 2, frames] float32"""
+    rng = np.random.default_rng([seed, step])
+    return torch.from_numpy(np.stack([mixer.item(rng) for _ in range(size)]))
+
+
+def batches(mixer, seed, first, size, threads):
+    """All batches from the step `first` on, in order, made ahead by threads."""
+    with ThreadPoolExecutor(threads) as pool:
+        step, waiting = first, deque()
+        try:
+            while True:
+                while len(waiting) < max(AHEAD, threads):
+                    waiting.append(pool.submit(batch, mixer, seed, step, size))
+                    step += 1
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def validation(songs, count, crops):
+    """[crops, 4, 2, count]: the same crops each time, from all songs in turn."""
+    rng = np.random.default_rng(len(songs))
+    numbers = [number % len(songs) for number in range(crops)]
+    return torch.from_numpy(np.stack([songs.crop(each, songs.start(rng, each, count), count) for each in numbers]))
+
+
+def seconds(songs):
+    return sum(songs.lengths) / SAMPLE_RATE

@@ -1,0 +1,29 @@
+"""What training makes small."""
+
+import torch
+
+WINDOWS = (512, 2_048)
+
+
+def magnitudes(sound, window):
+    """[..., frames] -> |STFT| [n, bins, hops], hops of a quarter; white noise keeps about its level."""
+    flat = sound.reshape(-1, sound.shape[-1]).float()
+    hann = torch.hann_window(window, device=sound.device)
+    spectrum = torch.stft(flat, window, window // 4, window=hann, normalized=True, return_complex=True)
+    # Where it is 0 the absolute value has no gradient.
+    return torch.sqrt(spectrum.real**2 + spectrum.imag**2 + 1e-12)
+
+
+def spectral_l1(estimate, stems):
+    """L1 between magnitudes at several resolutions. R. Yamamoto et al., Parallel WaveGAN (ICASSP 2020),
+    without its logarithm: silence weighs nothing, as in the waveform's L1."""
+    parts = [(magnitudes(estimate, window) - magnitudes(stems, window)).abs().mean() for window in WINDOWS]
+    return sum(parts) / len(parts)
+
+
+def total(estimate, stems, spectral):
+    """(what is made small, its waveform part): L1 as Demucs has it, and a share of spectral L1."""
+    waveform = (estimate - stems).abs().mean()
+    if not spectral:
+        return waveform, waveform
+    return waveform + spectral * spectral_l1(estimate, stems), waveform

@@ -1,0 +1,116 @@
+"""What songs are made of: `material.toml`, and where it lies on this machine.
+
+By default that is where Debian's packages put it. With STEMFLOW_MATERIAL a folder is taken for the
+file system's root: `pack` makes such folders.
+"""
+
+import ctypes
+import hashlib
+import os
+import shutil
+import sys
+import tomllib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+FLUIDSYNTH = "libfluidsynth.so.3"
+FESTIVAL_VOICES = Path("/usr/share/festival/voices")
+SPLITS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """How a part of a drum kit is struck: a key of a soundfont's kit, or a recorded sample."""
+
+    role: str
+    path: Path
+    kit: int | None = None
+    key: int | None = None
+
+    def name(self):
+        return f"{self.path.stem}/{self.kit}/{self.key}" if self.kit is not None else self.path.stem
+
+
+def root():
+    return Path(os.environ.get("STEMFLOW_MATERIAL", "/"))
+
+
+@lru_cache
+def listed():
+    """What `material.toml` says."""
+    return tomllib.loads((Path(__file__).parent / "material.toml").read_text())
+
+
+def digest():
+    """Of the list: songs that were made of another list are other songs."""
+    return hashlib.sha256((Path(__file__).parent / "material.toml").read_bytes()).hexdigest()[:16]
+
+
+def soundfonts():
+    """[(name, path)]"""
+    return [(font["name"], root() / font["file"]) for font in listed()["soundfont"]]
+
+
+def drum_font():
+    return next(root() / font["file"] for font in listed()["soundfont"] if font["drums"])
+
+
+def programs(split):
+    """{role: programs of General MIDI}; one that stands there twice is taken twice as often."""
+    return {role: splits[split] for role, splits in listed()["programs"].items()}
+
+
+def sample_path(name):
+    return root() / listed()["oneshots"]["folder"] / f"{name}.flac"
+
+
+def sample_names():
+    """All recorded samples, of every split."""
+    roles = [splits for splits in listed()["oneshots"].values() if isinstance(splits, dict)]
+    return sorted(name for splits in roles for names in splits.values() for name in names)
+
+
+def strokes(split):
+    """{role: [Stroke]}"""
+    found = {}
+    for role, splits in listed()["strokes"].items():
+        for kit in splits.get(split, []):
+            found.setdefault(role, []).append(Stroke(role, drum_font(), kit, splits["key"]))
+    for role, splits in listed()["oneshots"].items():
+        if isinstance(splits, dict):
+            for name in splits.get(split, []):
+                found.setdefault(role, []).append(Stroke(role, sample_path(name)))
+    return found
+
+
+def voices(split=None):
+    """The voices of a split, or all."""
+    return [voice for voice in listed()["voice"] if split in (None, voice["split"])]
+
+
+def missing_packages(speakers=()):
+    """The Debian packages whose material or program is not there. `speakers`: the voices that are to speak."""
+    packages = {font["package"] for font in listed()["soundfont"] if not (root() / font["file"]).exists()}
+    if not all(sample_path(name).exists() for name in sample_names()):
+        packages.add(listed()["oneshots"]["package"])
+    for voice in speakers:
+        if not shutil.which(voice["command"]):
+            packages |= {voice["command"], voice["package"]}
+        if voice["command"] == "festival" and not list(FESTIVAL_VOICES.glob(f"*/{voice['name']}")):
+            packages.add(voice["package"])
+    try:
+        ctypes.CDLL(FLUIDSYNTH)
+    except OSError:
+        packages.add("libfluidsynth3")
+    return sorted(packages)
+
+
+def require(speakers=()):
+    """Ends the program where something is missing, with the command that gets it."""
+    packages = missing_packages(speakers)
+    if packages:
+        sys.exit(
+            "training: missing material; on Debian or Ubuntu:\n"
+            f"  sudo apt-get install -y --no-install-recommends {' '.join(packages)}"
+        )

@@ -1,0 +1,94 @@
+"""The network: HTDemucs of Demucs 4.1 (S. Rouard et al., Hybrid Transformers for Music Source
+Separation, ICASSP 2023), as a config file describes it."""
+
+import tomllib
+from fractions import Fraction
+from pathlib import Path
+
+import torch
+from demucs.htdemucs import HTDemucs
+
+from .audio import SAMPLE_RATE, SOURCES
+
+GATE = 1.0  # the bias with which the gates of a pass-through begin: they are 73 % open
+
+
+def load_config(name):
+    """A name in `configs/`, or a path -> the TOML as it is."""
+    path = Path(name)
+    if not path.exists():
+        path = Path(__file__).parent / "configs" / f"{name}.toml"
+    return tomllib.loads(path.read_text())
+
+
+def options(config):
+    """The keyword arguments of HTDemucs."""
+    given = dict(config["network"])
+    given["segment"] = Fraction(given["segment"])
+    return {"sources": list(SOURCES), "audio_channels": 2, "samplerate": SAMPLE_RATE} | given
+
+
+def build(config):
+    """A network to begin training with: random, and near to giving each stem a quarter of the mix."""
+    torch.manual_seed(config["seed"])
+    model = HTDemucs(**options(config))
+    pass_through(model)
+    return model
+
+
+def parameters(model):
+    return sum(each.numel() for each in model.parameters())
+
+
+@torch.no_grad()
+def pass_through(model):
+    """Makes the outermost layers of both branches pass the mix on, scaled, before anything is learnt.
+
+    A few thousand steps are too few to find that first. Scales of residual branches, which Demucs
+    begins at 1e-3 and 1e-4, begin at 0.1 for the same reason.
+    """
+    for name, parameter in model.named_parameters():
+        if name.endswith(".scale") and parameter.dim() == 1:
+            parameter.fill_(0.1)
+    spectral_inputs = 4 if model.cac else 2
+    pairs = _pass_branch(model.encoder[0], model.decoder[-1], spectral_inputs)
+    _pass_branch(model.tencoder[0], model.tdecoder[-1], 2)
+    if model.freq_emb is not None:
+        # What is added to both channels of a pair falls out of their difference.
+        table = model.freq_emb.embedding.weight
+        table[:, pairs : 2 * pairs] = table[:, :pairs]
+
+
+def _pass_branch(encoder, decoder, inputs):
+    """Pairs of channels carry one frame of one input, with both signs: gelu(x) - gelu(-x) = x.
+
+    The kernel of 8 has a stride of 4, so that 4 pairs hold all frames of an input. Weights, in the
+    order of PyTorch: encoder.conv [channels, inputs, 8, ...], decoder.conv_tr [channels, sources x
+    inputs, 8, ...]. Gives the number of pairs.
+    """
+    analysis, synthesis = encoder.conv.weight, decoder.conv_tr.weight
+    channels = analysis.shape[0]
+    for layer in (encoder.conv, decoder.conv_tr):
+        layer.weight.mul_(0.3)
+        layer.bias.zero_()
+    for layer in (encoder.rewrite, decoder.rewrite):
+        _identity(layer, channels)
+    opened = torch.sigmoid(torch.tensor(GATE)) ** 2  # two gates lie on the way
+    share = 0.5 / len(SOURCES) / opened  # both branches add up, to a quarter of the mix
+    carried = [(number, tap) for tap in range(4) for number in range(inputs)][: channels // 2]
+    for pair, (number, tap) in enumerate(carried):
+        for sign, channel in ((1, pair), (-1, pair + len(carried))):
+            analysis[channel, number, 2 + tap] += sign
+            for source in range(len(SOURCES)):
+                synthesis[channel, source * inputs + number, 2 + tap] += sign * share
+    return len(carried)
+
+
+def _identity(layer, channels):
+    """A convolution into a gated linear unit: each channel mostly gives itself."""
+    layer.weight.mul_(0.3)
+    layer.bias[:channels] = 0
+    layer.bias[channels:] = GATE
+    middle = tuple(size // 2 for size in layer.weight.shape[2:])
+    for channel in range(channels):
+        layer.weight[(channel, channel, *middle)] += 1

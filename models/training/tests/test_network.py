@@ -1,0 +1,94 @@
+"""The network, its loss, its batches, and the measures, without any song."""
+
+import unittest
+
+import numpy as np
+import torch
+
+from training import baselines, dataset, export, loss, metrics, network
+
+CONFIGS = ("tiny", "mini", "mini-gpu")
+
+
+class Measures(unittest.TestCase):
+    def test_noise_of_a_tenth_is_20_db(self):
+        rng = np.random.default_rng(0)
+        stem, noise = rng.standard_normal((2, 2, 100_000))
+        self.assertAlmostEqual(metrics.sdr(stem, stem + 0.1 * noise), 20, delta=0.2)
+        self.assertAlmostEqual(metrics.si_sdr(stem, stem + 0.1 * noise), 20, delta=0.2)
+
+    def test_only_si_sdr_forgives_another_level(self):
+        stem = np.random.default_rng(0).standard_normal((2, 10_000))
+        self.assertGreater(metrics.si_sdr(stem, 0.5 * stem), 90)
+        self.assertAlmostEqual(metrics.sdr(stem, 0.5 * stem), 6.02, places=2)
+
+    def test_filters_give_back_the_mix(self):
+        mix = np.random.default_rng(0).standard_normal((2, 44_100)).astype(np.float32)
+        self.assertGreater(metrics.sdr(mix, baselines.filters(mix).sum(0)), 60)
+
+    def test_the_loss_is_zero_for_the_stems_alone(self):
+        stems = torch.randn(1, 4, 2, 20_000, generator=torch.Generator().manual_seed(0))
+        self.assertEqual(float(loss.total(stems, stems, 0.5)[0]), 0)
+        self.assertGreater(float(loss.total(stems.roll(1, 1), stems, 0.5)[0]), 0.1)
+
+
+class Network(unittest.TestCase):
+    def test_it_begins_near_a_quarter_of_the_mix(self):
+        mix = torch.randn(1, 2, 66_150, generator=torch.Generator().manual_seed(0))
+        for name in CONFIGS:
+            model = network.build(network.load_config(name)).eval()
+            model.use_train_segment = False
+            with torch.no_grad():
+                stems = model(mix)
+            for stem in stems[0]:
+                self.assertGreater(metrics.si_sdr(mix[0].numpy(), stem.numpy()), 3, name)
+
+    def test_the_sizes_are_what_the_configs_say(self):
+        for name, millions in (("mini", 1.56), ("mini-gpu", 7.3)):
+            count = network.parameters(network.build(network.load_config(name)))
+            self.assertAlmostEqual(count / 1e6, millions, delta=0.06)
+            self.assertLess(2 * count, export.LARGEST)
+
+
+class FakeSongs:
+    """Songs whose stems are constants: 1, 2, 3, 4."""
+
+    lengths = [10_000, 10_000]
+
+    def __len__(self):
+        return 2
+
+    def start(self, rng, song, count):
+        return int(rng.integers(0, 10_000 - count))
+
+    def stem(self, song, source, start, count):
+        return np.full((2, count), source + 1, np.float32)
+
+
+class Batches(unittest.TestCase):
+    def test_a_batch_depends_on_seed_and_step_alone(self):
+        mixer = dataset.Mixer(FakeSongs(), 1_000, {"remix": 0.5, "speed": 0.5, "drop": 0.1})
+        ahead = dataset.batches(mixer, 7, 3, 2, threads=2)
+        for step in (3, 4, 5):
+            torch.testing.assert_close(next(ahead), dataset.batch(mixer, 7, step, 2), rtol=0, atol=0)
+        ahead.close()
+        self.assertFalse(torch.equal(dataset.batch(mixer, 7, 3, 2), dataset.batch(mixer, 8, 3, 2)))
+
+    def test_augmentation_changes_level_and_sign_and_nothing_else(self):
+        mixer = dataset.Mixer(FakeSongs(), 1_000, {"remix": 0.5, "speed": 0.5, "drop": 0.2})
+        signs, dropped = set(), 0
+        for step in range(40):
+            for source, stem in enumerate(dataset.batch(mixer, 0, step, 1)[0]):
+                value = float(stem[0, 0])
+                self.assertTrue(torch.allclose(stem, stem[0, 0]))
+                signs.add(np.sign(value))
+                dropped += value == 0
+                if value:
+                    level = 20 * np.log10(abs(value) / (source + 1))
+                    self.assertTrue(-7.01 < level < 5.01, level)
+        self.assertEqual(signs, {-1, 0, 1})
+        self.assertTrue(10 < dropped < 60)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,153 @@
+"""What becomes sound sounds as it was written."""
+
+import tempfile
+import unittest
+from pathlib import Path
+
+import numpy as np
+
+from training import audio, composer, drums, effects, fluid, generate, mastering, material, metrics, singing
+from training import soundfont, synth, voices
+from training.composer import Note
+
+RATE = audio.SAMPLE_RATE
+
+
+def pitch(sound, low=60, high=1_000):
+    """The strongest period of a steady sound, in Hz."""
+    mono = sound.mean(1) if sound.ndim == 2 else sound
+    spectrum = np.fft.rfft(mono, 2 * len(mono))
+    likeness = np.fft.irfft(np.abs(spectrum) ** 2)
+    lags = np.arange(RATE // high, RATE // low)
+    return RATE / lags[np.argmax(likeness[lags])]
+
+
+def cents(sound, key):
+    return abs(1200 * np.log2(pitch(sound) / audio.hertz(key)))
+
+
+class Composing(unittest.TestCase):
+    def test_notes_lie_within_the_song_and_its_scale(self):
+        for seed in range(20):
+            song = composer.Song(np.random.default_rng(seed), 20)
+            scale = {(song.tonic + step) % 12 for step in song.scale}
+            parts = [song.chords(), song.pads(), song.arpeggio(), song.lead()]
+            for note in (note for part in parts for note in part):
+                self.assertIn(note.key % 12, scale)
+                self.assertTrue(0 <= note.start < song.bars * song.bar and note.seconds > 0)
+            self.assertTrue(all(28 <= note.key < 60 for note in song.bass()))
+            hits = song.drums()
+            self.assertEqual(hits, sorted(hits, key=lambda hit: hit.start))
+
+
+class Instruments(unittest.TestCase):
+    def test_a_preset_plays_the_key_that_is_written(self):
+        for name, path in material.soundfonts():
+            sound = fluid.fluid(path).render([Note(0.1, 1.0, 57, 100)], RATE, program=73)
+            self.assertEqual(sound.shape, (RATE, 2))
+            self.assertLess(np.abs(sound[: audio.frames(0.09)]).max(), 1e-3, name)
+            self.assertLess(cents(sound[audio.frames(0.4) : audio.frames(0.8)], 57), 30, name)
+
+    def test_a_synthesizer_plays_the_key_that_is_written(self):
+        for wave in ("saw", "square", "triangle", "sine"):
+            sound = synth.wave(wave, np.full(RATE, float(audio.hertz(45))), np.random.default_rng(0))
+            self.assertLess(cents(sound, 45), 10, wave)
+            self.assertLess(np.abs(sound).max(), 1.3, wave)
+
+    def test_a_saw_has_few_aliases(self):
+        frequency = 3_000.7
+        sound = synth.wave("saw", np.full(RATE, frequency), np.random.default_rng(0))
+        spectrum = np.abs(np.fft.rfft(sound * np.hanning(RATE)))
+        harmonics = np.arange(1, int(RATE / 2 / frequency) + 1) * frequency
+        near = np.abs(np.arange(len(spectrum))[:, None] - harmonics).min(1) < 8
+        self.assertGreater(20 * np.log10(spectrum[near].max() / spectrum[~near].max()), 24)
+
+    def test_every_stroke_can_be_heard(self):
+        rng = np.random.default_rng(1)
+        for role in composer_roles():
+            self.assertGreater(audio.active_level(drums.synthesize(role, rng)), 0.01, role)
+        for split in material.SPLITS:
+            for stroke in (stroke for role in material.strokes(split).values() for stroke in role):
+                for layer in drums.recorded(stroke):
+                    self.assertAlmostEqual(float(np.abs(layer).max()), 1, places=3, msg=stroke.name())
+                    self.assertGreater(len(layer), 400, stroke.name())
+
+
+def composer_roles():
+    return ("kick", "snare", "rim", "clap", "hat", "open", "ride", "crash", "tom", "perc")
+
+
+class Singing(unittest.TestCase):
+    def test_a_singer_holds_the_key_that_is_written(self):
+        utterances = voices.make(material.voices("train")[0], 2)
+        self.assertGreaterEqual(len(utterances), 1)
+        for key in (52, 60, 67):
+            singer = singing.Singer(np.random.default_rng(key), "slt", utterances)
+            singer.vibrato_cents = 0.0
+            begin, sound = singer.sing([Note(1.0, 2.0, key, 100)])
+            held = sound[audio.frames(1.9 - begin) : audio.frames(2.4 - begin)]
+            self.assertLess(cents(held, key), 60, key)
+
+    def test_voices_are_the_same_after_they_were_stored(self):
+        made = voices.make(material.voices("train")[0], 1)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "voice.npz")
+            voices.save(path, made)
+            for before, after in zip(made, voices.load(path)):
+                for name in vars(before):
+                    np.testing.assert_array_equal(getattr(before, name), getattr(after, name))
+
+
+class Mastering(unittest.TestCase):
+    def stems(self):
+        rng = np.random.default_rng(3)
+        return 0.4 * rng.standard_normal((4, RATE, 2)).astype(np.float32) * np.linspace(0, 2, RATE)[:, None]
+
+    def test_the_mastered_mix_is_the_sum_of_the_mastered_stems(self):
+        """A chain that is given the mix as its only stem does the same as one that is given all stems."""
+        stems = self.stems().astype(np.float32)
+        silence = np.zeros_like(stems[:3])
+        for seed in range(6):
+            apart = mastering.master(stems, np.random.default_rng(seed))
+            alone = np.concatenate([stems.sum(0, keepdims=True), silence])
+            whole = mastering.master(alone, np.random.default_rng(seed))
+            # They may differ in one factor: stems that are louder than the mix are turned down with it.
+            self.assertGreater(metrics.si_sdr(whole.sum(0), apart.sum(0)), 80)
+            self.assertLessEqual(np.abs(apart).max(), mastering.CEILING + 1e-4)
+
+    def test_a_limiter_keeps_under_its_ceiling_and_leaves_what_is_below(self):
+        mix = self.stems().sum(0)
+        limited = mix * mastering.limiter(mix)[:, None]
+        self.assertLessEqual(np.abs(limited).max(), mastering.CEILING + 1e-4)
+        quiet = mix * 0.9 * mastering.CEILING / np.abs(mix).max()
+        np.testing.assert_allclose(mastering.limiter(quiet), 1, atol=1e-6)
+
+    def test_effects_keep_the_length_and_stay_finite(self):
+        rng, sound = np.random.default_rng(5), self.stems()[0].astype(np.float32)
+        for effect, rest in (
+            (effects.random_eq, (rng,)), (effects.compress, (rng, -12, 4)), (effects.drive, (12,)),
+            (effects.chorus, (rng,)), (effects.echo, (rng, 0.2)), (effects.reverb, (rng, -12)),
+            (effects.pan, (0.5,)), (effects.width, (0.3,)), (effects.double, (rng,)),
+        ):
+            result = effect(sound, *rest)
+            self.assertEqual(result.shape, sound.shape, effect)
+            self.assertTrue(np.isfinite(result).all(), effect)
+
+
+class Storing(unittest.TestCase):
+    def test_stems_add_up_within_16_bits(self):
+        with self.assertRaises(ValueError):
+            generate.quantize(np.full((4, 10, 2), 0.5, np.float32))
+        whole = generate.quantize(np.full((4, 10, 2), 0.24, np.float32))
+        self.assertEqual(whole.dtype, np.int16)
+
+    def test_a_soundfont_that_is_none_is_refused(self):
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(b"RIFF" + bytes(40))
+            file.flush()
+            with self.assertRaises(ValueError):
+                soundfont.samples(file.name)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,201 @@
+"""Trains a network on generated songs; goes on from the run's last checkpoint, if it has one.
+
+    python -m training train DATA RUN --config mini --minutes 60
+
+RUN gets checkpoint.pt, often, and log.jsonl: a line for each report and each validation.
+"""
+
+import json
+import math
+import signal
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from . import checkpoint, dataset, licences, loss, metrics, network
+from .audio import SOURCES
+
+REPORT_EVERY = 15  # seconds
+
+
+class Training:
+    """A network, its optimizer and its moving average, at some step."""
+
+    def __init__(self, config, device):
+        self.config, self.device, self.step, self.seconds = config, device, 0, 0.0
+        self.options = config["training"]
+        self.model = network.build(config).to(device).train()
+        self.optimizer = torch.optim.Adam(
+            self.model.parameters(), lr=self.options["learning_rate"], betas=(0.9, 0.99), foreach=device.type == "cuda"
+        )
+        self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+
+    def learning_rate(self):
+        """Linear warm-up, then half a cosine down to a fiftieth."""
+        warm = min(1, (self.step + 1) / self.options["warm_up"])
+        progress = min(1, self.step / self.options["steps"])
+        return self.options["learning_rate"] * warm * (0.02 + 0.49 * (1 + math.cos(math.pi * progress)))
+
+    def estimate(self, mix):
+        """[batch, 2, frames] -> [batch, 4, 2, frames]. On CUDA the layers compute in bfloat16; Demucs
+        scales their output by a float32 tensor, so that its inverse STFT is in float32 again."""
+        with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
+            return self.model(mix)
+
+    def advance(self, stems):
+        """One step on [batch, 4, 2, frames]; gives the numbers of the log."""
+        rate = self.learning_rate()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        value, waveform = loss.total(self.estimate(stems.sum(1)), stems, self.options["spectral"])
+        self.optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options["clip"])
+        if torch.isfinite(norm):
+            self.optimizer.step()
+        self.step += 1
+        self._update_average()
+        return {"loss": value.detach(), "l1": waveform.detach(), "gradient": norm.detach(), "rate": rate}
+
+    @torch.no_grad()
+    def _update_average(self):
+        """An exponential moving average, that forgets its random begin sooner."""
+        keep = min(self.options["ema"], (1 + self.step) / (10 + self.step))
+        for name, value in self.model.state_dict().items():
+            if value.is_floating_point():
+                self.average[name].lerp_(value, 1 - keep)
+
+    @torch.no_grad()
+    def validate(self, crops, segment):
+        """The averaged network on [n, 4, 2, frames]: mean L1, and the median SI-SDR of each stem."""
+        live = {name: value.clone() for name, value in self.model.state_dict().items()}
+        self.model.load_state_dict(self.average)
+        self.model.eval()
+        self.model.segment = segment
+        estimates = torch.cat([self.model(each.sum(1).to(self.device)).float().cpu() for each in crops.split(4)])
+        self.model.load_state_dict(live)
+        self.model.train()
+        scores = {}
+        for number, source in enumerate(SOURCES):
+            pairs = [(stems[number].numpy(), estimate[number].numpy()) for stems, estimate in zip(crops, estimates)]
+            heard = [metrics.si_sdr(*pair) for pair in pairs if metrics.audible(pair[0])]
+            scores[source] = round(float(np.median(heard)), 3) if heard else None
+        return {"valid_l1": float((estimates - crops).abs().mean()), "valid_si_sdr": scores}
+
+    def contents(self, about):
+        return {
+            "config": self.config, "step": self.step, "seconds": self.seconds, "model": self.model.state_dict(),
+            "average": self.average, "optimizer": self.optimizer.state_dict(),
+            "random": checkpoint.random_states(self.device), "about": about,
+        }
+
+    def restore(self, contents):
+        self.step, self.seconds = contents["step"], contents["seconds"]
+        self.model.load_state_dict(contents["model"])
+        self.average = {name: value.to(self.device) for name, value in contents["average"].items()}
+        self.optimizer.load_state_dict(contents["optimizer"])
+        checkpoint.restore_random_states(contents["random"], self.device)
+
+
+class Log:
+    """JSON lines, in a file and on stderr."""
+
+    def __init__(self, run, training):
+        self.file, self.training = open(run / "log.jsonl", "a"), training
+        self.values, self.since = [], time.time()
+
+    def add(self, values):
+        self.values.append(values)
+        if time.time() - self.since > REPORT_EVERY:
+            self.report()
+
+    def report(self):
+        if not self.values:
+            return
+        names = ("loss", "l1", "gradient")
+        means = {name: float(np.mean([float(each[name]) for each in self.values])) for name in names}
+        speed = len(self.values) / (time.time() - self.since)
+        self.write(means | {"rate": self.values[-1]["rate"], "steps_per_second": speed})
+        self.values, self.since = [], time.time()
+
+    def write(self, values):
+        values = {name: float(f"{value:.5g}") if isinstance(value, float) else value for name, value in values.items()}
+        line = json.dumps({"step": self.training.step, "seconds": round(self.training.seconds)} | values)
+        print(line, file=self.file, flush=True)
+        print(line, file=sys.stderr, flush=True)
+
+
+def add_arguments(parser):
+    parser.add_argument("data", type=Path, metavar="DATA")
+    parser.add_argument("run", type=Path, metavar="RUN")
+    parser.add_argument("--config", default="mini", help="a name in configs/, or a file")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so long; a later call goes on")
+    parser.add_argument("--steps", type=int, help="how many there are in all, instead of the config's")
+    parser.add_argument("--until", type=int, help="stop at this step, which may be before the last")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=2, help="of torch on a CPU, and that read songs")
+
+
+def _begin(args):
+    """(training, what is known of its data)"""
+    config, device = network.load_config(args.config), torch.device(args.device)
+    if args.steps:
+        config["training"]["steps"] = args.steps
+    earlier = checkpoint.load(args.run, device)
+    if earlier and earlier["config"]["network"] != config["network"]:
+        sys.exit(f"train: {args.run} holds a training of another network")
+    training = Training(config, device)
+    if earlier:
+        training.restore(earlier)
+    rows = json.loads((args.data / "licences.json").read_text())
+    return training, {"licences": rows, "statement": licences.statement(rows)}
+
+
+def run(args):
+    torch.set_num_threads(args.threads)
+    args.run.mkdir(parents=True, exist_ok=True)
+    training, about = _begin(args)
+    segment = network.options(training.config)["segment"]
+    count = int(segment * training.model.samplerate)
+    songs = dataset.Songs(args.data, "train")
+    crops = dataset.validation(dataset.Songs(args.data, "valid"), count, training.options["validation_crops"])
+    about |= {"songs": len(songs), "hours": round(dataset.seconds(songs) / 3600, 3)}
+    log = Log(args.run, training)
+    log.write({"parameters": network.parameters(training.model), "device": args.device, "hours": about["hours"]})
+    mixer = dataset.Mixer(songs, count, training.config["augmentation"])
+    _loop(args, training, mixer, crops, segment, log, about)
+
+
+def _loop(args, training, mixer, crops, segment, log, about):
+    options, seed = training.options, training.config["seed"]
+    last = min(options["steps"], args.until or options["steps"])
+    stopped = _until_told()
+    began, before = time.time(), training.seconds
+    if training.step == 0:
+        log.write(training.validate(crops, segment))
+    for stems in dataset.batches(mixer, seed, training.step, options["batch"], args.threads):
+        enough = time.time() - began > 60 * args.minutes or stopped()
+        if training.step >= last or enough:
+            break
+        values = training.advance(stems.to(training.device, non_blocking=True))
+        training.seconds = before + time.time() - began
+        log.add(values)
+        if training.step % options["validate_every"] == 0:
+            log.report()
+            log.write(training.validate(crops, segment))
+        if training.step % options["checkpoint_every"] == 0:
+            checkpoint.save(args.run, training.contents(about))
+    log.report()
+    log.write(training.validate(crops, segment))
+    checkpoint.save(args.run, training.contents(about))
+
+
+def _until_told():
+    """Whether SIGTERM or SIGINT came: then the step at hand is finished and saved."""
+    told = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: told.append(True))
+    return lambda: bool(told)
