@@ -5,7 +5,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -ec
 .DEFAULT_GOAL := help
-.PHONY: help demo up up-observed test test-k8s test-training chaos lint bench build setup clean
+.PHONY: help demo up up-observed test test-k8s test-apiserver test-training chaos lint bench build \
+	setup clean
 
 SONG  ?= demo/song.mp3
 OUT   ?= out
@@ -22,7 +23,7 @@ SUM := { print; fflush() } \
     END { print passed + 0 " passed, " failed + 0 " failed" }
 
 help: ## Show this
-	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+	@sed -nE 's/^([a-z0-9-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 demo: build ## Separate a song, and stop again; also SONG=… OUT=… MODEL=…
 	@scripts/demo
@@ -39,6 +40,9 @@ test: lint build ## Check everything that CI checks
 
 test-k8s: ## Check k8s/ against every schema there is; needs kubectl and Go
 	k8s/check
+
+test-apiserver: build ## Deploy k8s/ to a real API server and scheduler, on nodes of paper; needs the same
+	k8s/verify-apiserver
 
 test-training: ## Check how models are made: all of it, at toy scale
 	scripts/training test

@@ -152,15 +152,15 @@ def size(text):
 
 
 def scaled(by_kind):
-    """What is scaled from outside says no number itself; each lane's consumer is counted."""
+    """Deployments are scaled from outside and say no number themselves; each lane's consumer is counted."""
+    for name, document in by_kind["Deployment"].items():
+        if "replicas" in document["spec"]:
+            yield f"{name} says how many it is: where somebody scaled it, it could not be applied again"
     for kind in ("ScaledObject", "HorizontalPodAutoscaler"):
         for name, document in by_kind.get(kind, {}).items():
             target = document["spec"]["scaleTargetRef"]["name"]
-            deployment = by_kind["Deployment"].get(target)
-            if not deployment:
+            if target not in by_kind["Deployment"]:
                 yield f"{kind} {name} scales {target}, which is not there"
-            elif "replicas" in deployment["spec"]:
-                yield f"{target} says how many it is, and {kind} {name} does too"
     for name, document in by_kind.get("ScaledObject", {}).items():
         consumers = [trigger["metadata"]["consumer"] for trigger in document["spec"]["triggers"]]
         if consumers != [name + lane for lane in NATS_LANES]:
