@@ -15,7 +15,7 @@ use crate::metrics::{self, Direction};
 use crate::write::next_message;
 
 /// Chunks that are asked for at a time, and may wait here.
-const BATCH: usize = 3;
+const BATCH: usize = 2;
 /// How long to wait for the next chunk before the leader is asked for it.
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(5);
 
