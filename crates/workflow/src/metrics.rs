@@ -10,7 +10,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{CounterVec, GaugeVec, HistogramVec, IntCounterVec};
 use telemetry::metrics::{counters, fraction_counters, gauges, histograms, register};
 
-use crate::job::{Job, JobState};
+use crate::job::{Job, JobState, Lane};
 use crate::object::Bucket;
 use crate::stage::lock;
 
@@ -194,8 +194,8 @@ pub(crate) fn begin(stage: &'static str, slots: usize, unit: Option<&'static str
     }
     STAGES.redeliveries.with_label_values(&[stage]);
     STAGES.seconds.with_label_values(&[stage]);
-    for lane in ["interactive", "batch"] {
-        STAGES.wait_seconds.with_label_values(&[stage, lane]);
+    for lane in Lane::ALL {
+        STAGES.wait_seconds.with_label_values(&[stage, lane.as_str()]);
     }
     STAGES.slots.with_label_values(&[stage]).set(slots as f64);
     STAGES.at_work.change(stage, 0);
