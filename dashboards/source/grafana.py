@@ -4,6 +4,10 @@ A dashboard is a `Board`; rows and panels are laid out in the order in which the
 columns wide. Every panel has a title, a description and a unit: without them it is not made.
 """
 
+import pathlib
+import re
+
+WORKFLOW = pathlib.Path(__file__).resolve().parents[2] / "workflow.toml"
 WIDTH = 24
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 BOARDS = {
@@ -62,14 +66,19 @@ class Board:
         self._place(row, WIDTH, 1)
 
     def stat(self, title, description, unit, expr, thresholds=None, **more):
-        """One number, its colour told by thresholds. `empty` is shown where there is nothing."""
+        """One number, its colour told by thresholds. `empty` is shown where there is nothing.
+
+        Asked of this moment alone: of a range Grafana would go on to show the last number there was, hours
+        after whoever told it is gone.
+        """
         options = {
             "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
             "colorMode": "background" if thresholds else "value",
-            "graphMode": "area",
+            "graphMode": "none",
             "textMode": "auto",
         }
-        self._panel("stat", title, description, unit, [query(expr)], options, thresholds, 4, 4, **more)
+        targets = [query(expr, instant=True)]
+        self._panel("stat", title, description, unit, targets, options, thresholds, 4, 4, **more)
 
     def series(self, title, description, unit, *queries, thresholds=None, stack=False, **more):
         """Lines over time."""
@@ -217,8 +226,14 @@ def namespace(metric):
     return variable("namespace", "Namespace", f"label_values({metric}, namespace)")
 
 
-def stage(metric):
-    return variable("stage", "Stage", f'label_values({metric}{{namespace=~"$namespace"}}, stage)')
+def stage():
+    """A choice among the stages, in the order of the data: Prometheus knows them by the alphabet alone."""
+    names = re.findall(r'^name = "([^"]+)"', WORKFLOW.read_text(), re.MULTILINE)
+    return {
+        "name": "stage", "label": "Stage", "type": "custom", "query": ",".join(names),
+        "options": [{"text": name, "value": name, "selected": False} for name in names],
+        "multi": True, "includeAll": True, "allValue": ".*", "current": {"text": "All", "value": "$__all"},
+    }
 
 
 def lane():

@@ -10,7 +10,7 @@ def board():
     board = Board(
         "queues",
         "What waits and for how long, what was given up, and how the number of pods follows it.",
-        [namespace("stemflow_tasks_waiting"), stage("stemflow_tasks_waiting"), lane()],
+        [namespace("stemflow_tasks_waiting"), stage(), lane()],
     )
     waiting(board)
     dead(board)

@@ -9,7 +9,7 @@ def board():
     board = Board(
         "stages",
         "A row per stage: what it gets through, what goes wrong, where time goes, and how many there are.",
-        [namespace("stemflow_tasks_total"), stage("stemflow_tasks_total")],
+        [namespace("stemflow_tasks_total"), stage()],
     )
     board.row("$stage", repeat="stage")
     board.series(
