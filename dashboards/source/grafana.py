@@ -107,20 +107,22 @@ class Board:
         self._panel("heatmap", title, description, unit, [target], options, None, 12, 8, **more)
 
     def timeline(self, title, description, expr, legend, **more):
-        """Which state something is in, over time."""
+        """Who has a role, over time; not to have it is nothing bad."""
         options = {"mergeValues": True, "showValue": "never", "rowHeight": 0.9}
         mappings = [{"type": "value", "options": {
-            "0": {"text": "no", "color": RED}, "1": {"text": "yes", "color": GREEN},
+            "0": {"text": "no", "color": "text"}, "1": {"text": "yes", "color": GREEN},
         }}]
         self._panel(
             "state-timeline", title, description, "short", [query(expr, legend)], options,
             None, 12, 8, mappings=mappings, **more,
         )
 
-    def table(self, title, description, unit, expr, hide=(), **more):
-        """The labels and values of this moment."""
+    def table(self, title, description, unit, expr, hide=(), value="Value", **more):
+        """The labels and values of this moment; the values' column is called `value`."""
         hidden = {"Time": True, "__name__": True} | {label: True for label in hide}
-        transformations = [{"id": "organize", "options": {"excludeByName": hidden}}]
+        transformations = [{"id": "organize", "options": {
+            "excludeByName": hidden, "renameByName": {"Value": value},
+        }}]
         self._panel(
             "table", title, description, unit, [query(expr, instant=True, table=True)], {}, None,
             12, 8, transformations=transformations, **more,

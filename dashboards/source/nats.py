@@ -62,7 +62,7 @@ def traffic(board):
             *(query(f"sum(rate(nats_varz_{way}_{of}{{{NS}}}[$__rate_interval]))", way) for way in ("in", "out")), w=8,
         )
     board.series(
-        "CPU and memory", "CPU in percent of a core, by server.", "percent",
+        "CPU", "In percent of a core, by server.", "percent",
         query(f"max by (server_id) (nats_varz_cpu{{{NS}}})", "{{server_id}}"), w=8,
     )
     board.series(
@@ -88,7 +88,7 @@ def streams(board):
     )
     board.table(
         "Leaders", "Who leads which stream. All on one server: nats server cluster step-down.", "short",
-        f"max by (stream_name, stream_leader) (nats_stream_total_messages{{{LEADER}}})",
+        f"max by (stream_name, stream_leader) (nats_stream_total_messages{{{LEADER}}})", value="messages",
     )
     board.series(
         "Tasks not delivered", "By consumer: `separate` is the lane interactive, `separate-batch` the lane batch.",

@@ -56,7 +56,7 @@ def dead(board):
         "Came again", "Deliveries that were not the task's first, as a share of all.", "percentunit",
         query(f"""sum by (stage) (rate(stemflow_redeliveries_total{{stage=~"$stage", {NS}}}[$__rate_interval]))
             / (sum by (stage) (rate(stemflow_tasks_total{{stage=~"$stage", {NS}}}[$__rate_interval])) > 0)""",
-              "{{stage}}"), thresholds=steps(0.05, 0.2), w=9, maximum=1,
+              "{{stage}}"), thresholds=steps(0.05, 0.2), w=9,
     )
 
 

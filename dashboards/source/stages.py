@@ -24,7 +24,7 @@ def board():
             / (sum(rate(stemflow_tasks_total{{{OF}}}[$__rate_interval])) > 0)""", "errors"),
         query(f"""sum(rate(stemflow_redeliveries_total{{{OF}}}[$__rate_interval]))
             / (sum(rate(stemflow_tasks_total{{{OF}}}[$__rate_interval])) > 0)""", "came again"),
-        thresholds=steps(0.05, 0.2), w=8, maximum=1,
+        thresholds=steps(0.05, 0.2), w=8,
     )
     board.series(
         "Workers", "Processes, their slots, and the tasks at work in them.", "short",
