@@ -69,6 +69,9 @@ pub enum Deed {
     Cut,
     /// Keeps what is said from there on to itself, until it is let go.
     Hold,
+    /// Keeps this one message to itself, until it is let go; what is said after it overtakes it, as
+    /// if it had taken another way.
+    Delay,
 }
 
 /// A connection to a nats-server with someone listening in.
@@ -165,6 +168,11 @@ impl Shared {
         let is_answer = trap.as_ref()?.answer.as_ref() == Some(&frame.subject);
         if is_answer { trap.take().map(|trap| trap.deed) } else { None }
     }
+
+    async fn is_let_go(&self) {
+        // The sender is ours: it is not gone.
+        let _ = self.free.subscribe().wait_for(|free| *free).await;
+    }
 }
 
 async fn carry(client: TcpStream, server: TcpStream, shared: Arc<Shared>) {
@@ -187,17 +195,29 @@ async fn pass_on(
     deed: impl Fn(&Shared, &Frame) -> Option<Deed>,
 ) -> io::Result<Option<Deed>> {
     let mut from = BufReader::with_capacity(1 << 16, from);
-    while let Some(frame) = Frame::read(&mut from).await? {
+    let mut delayed = Vec::new();
+    loop {
+        tokio::select! {
+            () = shared.is_let_go(), if !delayed.is_empty() => {
+                to.write_all(&std::mem::take(&mut delayed)).await?;
+                continue;
+            }
+            said = from.fill_buf() => said.map(drop)?,
+        }
+        let Some(frame) = Frame::read(&mut from).await? else { return Ok(None) };
         if let Some(deed) = deed(shared, &frame) {
             shared.sprung.send_replace(true);
-            if deed != Deed::Hold {
-                return Ok(Some(deed));
+            match deed {
+                Deed::Hang | Deed::Cut => return Ok(Some(deed)),
+                Deed::Hold => shared.is_let_go().await,
+                Deed::Delay => {
+                    delayed = frame.bytes;
+                    continue;
+                }
             }
-            let _ = shared.free.subscribe().wait_for(|free| *free).await;
         }
         to.write_all(&frame.bytes).await?;
     }
-    Ok(None)
 }
 
 /// One sentence of the protocol of NATS, in either direction.

@@ -67,6 +67,7 @@ impl ObjectWriter {
         while let Some(chunk) = chunks.get(*next) {
             let stored = self.store_behind(chunk).await.map_err(Some)?;
             if stored.duplicate {
+                // It came late, and others may stand between it and its predecessor.
                 return Err(None);
             }
             self.confirmed = stored.sequence;
