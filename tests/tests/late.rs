@@ -14,6 +14,8 @@ const RECORD: Point = Point::before("$KV.jobs.*");
 const FORGET: Point = Point::before("$JS.API.STREAM.PURGE.KV_jobs");
 /// The first thing that is freed.
 const FREE: Point = Point::before("$JS.API.STREAM.PURGE.STEMFLOW");
+const READ_OF_A_TASK: Point =
+    Point::before("$JS.API.STREAM.MSG.GET.STEMFLOW").holding("stemflow.task.");
 const READ_OF_A_FACT: Point = Point::before("$JS.API.STREAM.MSG.GET.STEMFLOW");
 /// The fact is stored, and its writer is not told.
 const FACT: Point = Point::after("stemflow.fact.*.join.0");
@@ -163,4 +165,23 @@ async fn a_job_is_removed_while_its_last_worker_frees_it() {
     assert_eq!(removed.map(|job| job.hash), Some(job.hash.clone()));
     assert!(diamond.bus.job(&job.hash).await.unwrap().is_none());
     diamond.wait_for_calm(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_was_released_after_a_look_at_the_backlog_is_not_taken_for_given_up() {
+    let diamond = Diamond::start().await;
+    let job = diamond.submit("1").await.job().clone();
+    // Its task is lost, and two gateways look after it at the same time.
+    let js = async_nats::jetstream::new(diamond.bus.client().clone());
+    js.get_stream("STEMFLOW").await.unwrap().purge().await.unwrap();
+    let (wire, bus) = sleeper(&diamond, READ_OF_A_TASK).await;
+    let same = job.clone();
+    let late = tokio::spawn(async move { bus.look_after(&same).await });
+    wire.struck().await;
+    diamond.bus.look_after(&job).await.unwrap();
+    wire.let_go();
+    late.await.unwrap().unwrap();
+    diamond.work_all();
+    let job = diamond.wait_for_end(&job.hash).await;
+    assert_eq!(job.state, JobState::Done, "{job:#?}");
 }

@@ -113,9 +113,10 @@ impl Bus {
     }
 
     /// True for a task without a fact, of a stage with nothing waiting and nothing in hand, that
-    /// the server has delivered as often as it will: its advisory was lost. A consumer whose server
-    /// was away and lags behind has nothing waiting either, but has not come to the task. A task
-    /// that is not there at all is released again.
+    /// the server has delivered as often as it will: its advisory was lost. A task past the last
+    /// one that was delivered has only not been come to: another reconciler has released it since
+    /// the look at the backlog, or the consumer's server was away and lags behind. A task that is
+    /// not there at all is released again.
     async fn is_given_up(
         &self,
         task: &TaskMessage,
