@@ -396,13 +396,13 @@ async fn an_object_is_whole_though_the_leader_dies_under_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_object_is_whole_though_the_leader_is_cut_off_under_it() {
+async fn chunks_that_come_late_are_not_taken() {
     let mut diamond = Diamond::replicated().await;
     let leader = 0;
     diamond.server.move_leader("OBJ_work", leader).await;
+    // What is on its way when the cut comes arrives when it is healed.
     diamond.bus = bus_at(&diamond.server, leader).await;
     put_while(&diamond.bus, 30, async || diamond.server.cut(leader)).await;
-    // What it has taken from its client, but not from the cluster, comes to nothing.
     diamond.server.reunite(leader);
     diamond.server.wait_until_current().await;
     diamond.server.heal(leader);
