@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Parser;
 use workflow::layout::{Layout, Quotas};
 
+use crate::callback::{Guard, Secret};
 use crate::desk::Policy;
 use crate::gateway::Limits;
 
@@ -72,6 +73,15 @@ pub struct Config {
     #[arg(long, env = "STEMFLOW_REPLICAS", default_value_t = 1)]
     pub replicas: usize,
 
+    /// Call those inside too when a job has ended, this machine and private networks: whoever sends a
+    /// song chooses the URL
+    #[arg(long, env = "STEMFLOW_CALLBACK_PRIVATE")]
+    pub callback_private: bool,
+
+    /// What callbacks are signed with, base64; `openssl rand -base64 32` makes one
+    #[arg(long, env = "STEMFLOW_CALLBACK_SECRET", hide_env_values = true)]
+    pub callback_secret: Option<Secret>,
+
     /// How long what belongs to no job is left alone: half an upload, say, whose gateway has died
     #[arg(long, env = "STEMFLOW_LEFT_ALONE", default_value = "1h", value_parser = humantime::parse_duration)]
     pub left_alone: Duration,
@@ -93,6 +103,10 @@ impl Config {
 
     pub(crate) fn policy(&self) -> Policy {
         Policy { long: self.long, max_queued: self.max_queued }
+    }
+
+    pub(crate) fn callbacks(&self) -> Guard {
+        Guard { private: self.callback_private }
     }
 
     pub(crate) fn layout(&self) -> Layout {

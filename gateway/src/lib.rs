@@ -8,8 +8,9 @@
 //!
 //! Two doors and one desk behind them. A song comes in over HTTP (`upload/` streams it into the
 //! bucket `queue`) or lies in that bucket already, put there with the `nats` CLI; from there on
-//! both doors do the same.
+//! both doors do the same. Who wants to be told of the end is called from `callback/`.
 
+pub mod callback;
 mod config;
 pub mod desk;
 mod download;

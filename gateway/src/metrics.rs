@@ -28,12 +28,42 @@ const QUEUES: [(&str, &str); 4] = [
     ),
 ];
 
+/// What became of a try to tell someone of the end of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Called {
+    /// They have heard it.
+    Told,
+    /// They have not, and will be tried again.
+    Retry,
+    /// They have not for as long as is tried.
+    GivenUp,
+    /// They do not want to hear of it.
+    Gone,
+    /// They are where nobody is called.
+    Refused,
+}
+
+impl Called {
+    const ALL: [Self; 5] = [Self::Told, Self::Retry, Self::GivenUp, Self::Gone, Self::Refused];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Told => "told",
+            Self::Retry => "retry",
+            Self::GivenUp => "given-up",
+            Self::Gone => "gone",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 pub(crate) struct Metrics {
     registry: Registry,
     http_requests: IntCounterVec,
     http_request_seconds: HistogramVec,
     upload_bytes: IntCounter,
     submitted: IntCounterVec,
+    callbacks: IntCounterVec,
     service_requests: IntCounterVec,
     jobs: IntGaugeVec,
     oldest_job: GaugeVec,
@@ -65,6 +95,14 @@ impl Metrics {
         for outcome in [Outcome::Begun, Outcome::Joined, Outcome::Done] {
             submitted.with_label_values(&[outcome.as_str()]);
         }
+        let callbacks = counters(
+            "stemflow_callbacks_total",
+            "Tries to tell someone of the end of a job, by what became of them.",
+            &["outcome"],
+        );
+        for outcome in Called::ALL {
+            callbacks.with_label_values(&[outcome.as_str()]);
+        }
         let service_requests = counters(
             "stemflow_service_requests_total",
             "Requests to the NATS micro service by endpoint and status.",
@@ -93,6 +131,7 @@ impl Metrics {
             http_request_seconds: register(&registry, histogram),
             upload_bytes: register(&registry, upload_bytes),
             submitted,
+            callbacks,
             service_requests,
             jobs: register(&registry, IntGaugeVec::new(jobs, &["state"])),
             oldest_job: register(&registry, GaugeVec::new(oldest_job, &[])),
@@ -122,6 +161,10 @@ impl Metrics {
 
     pub(crate) fn submitted(&self, outcome: Outcome) {
         self.submitted.with_label_values(&[outcome.as_str()]).inc();
+    }
+
+    pub(crate) fn called(&self, outcome: Called) {
+        self.callbacks.with_label_values(&[outcome.as_str()]).inc();
     }
 
     /// All of it as Prometheus reads it, `jobs` being those that have not ended. What was not to be

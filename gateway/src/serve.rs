@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use workflow::layout::{self, Layout};
 use workflow::{Access, Bus, Graph, LiveProgress, Rounds, clean, reconcile};
 
+use crate::callback::{Caller, Pace};
 use crate::config::Config;
 use crate::desk::Desk;
 use crate::gateway::Gateway;
@@ -41,7 +42,9 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> anyhow::Resul
         .await
         .with_context(|| format!("failed to listen on {}", config.listen))?;
     tracing::info!(address = %listener.local_addr()?, "listening");
-    let behind = tokio::spawn(run_behind(config.clone(), bus, graph, Arc::clone(&gateway)));
+    let caller = caller(&config, &gateway)?;
+    let behind = run_behind(config.clone(), bus, graph, Arc::clone(&gateway), caller);
+    let behind = tokio::spawn(behind);
     let stop = shutdown.clone().cancelled_owned();
     let server = axum::serve(listener, router(gateway)).with_graceful_shutdown(stop);
     tokio::select! {
@@ -59,8 +62,20 @@ async fn grace_is_over(shutdown: &CancellationToken, grace: Duration) {
     sleep(grace).await;
 }
 
+fn caller(config: &Config, gateway: &Arc<Gateway>) -> anyhow::Result<Arc<Caller>> {
+    let (secret, pace) = (config.callback_secret.clone(), Pace::default());
+    let caller = Caller::new(Arc::clone(gateway), config.callbacks(), secret, pace);
+    Ok(Arc::new(caller.context("failed to set up callbacks: are there CA certificates?")?))
+}
+
 /// Opens the desk, then keeps the NATS door, the live progress and the reconciler running.
-async fn run_behind(config: Config, bus: workflow::Config, graph: Graph, gateway: Arc<Gateway>) {
+async fn run_behind(
+    config: Config,
+    bus: workflow::Config,
+    graph: Graph,
+    gateway: Arc<Gateway>,
+    caller: Arc<Caller>,
+) {
     let shutdown = gateway.shutdown().clone();
     let opened = tokio::select! {
         () = shutdown.cancelled() => return,
@@ -69,8 +84,9 @@ async fn run_behind(config: Config, bus: workflow::Config, graph: Graph, gateway
     let progress = LiveProgress::default();
     let catalogue = Arc::clone(gateway.catalogue());
     let desk = Desk::new(opened.clone(), graph, catalogue, progress.clone());
-    gateway.open(desk.with_policy(config.policy()));
+    gateway.open(desk.with_policy(config.policy()).with_callbacks(config.callbacks()));
     tracing::info!("ready");
+    let calling = tokio::spawn(caller.serve(opened.clone(), shutdown.clone()));
     let mut running = JoinSet::new();
     running.spawn(keep_following(progress, opened.clone()));
     running.spawn(keep_counting(Arc::clone(&gateway)));
@@ -80,6 +96,8 @@ async fn run_behind(config: Config, bus: workflow::Config, graph: Graph, gateway
     shutdown.cancelled().await;
     // The NATS door says goodbye; the others can be dropped anywhere.
     let _ = timeout(Duration::from_secs(1), running.join_next()).await;
+    // Who is being told would else be told again.
+    let _ = calling.await;
     let _ = opened.client().flush().await;
 }
 

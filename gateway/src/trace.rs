@@ -7,6 +7,7 @@ use opentelemetry::{Context, KeyValue, global};
 use telemetry::{context, traces};
 use workflow::Job;
 
+use crate::callback::Callback;
 use crate::desk::Outcome;
 
 /// Where songs are handed in.
@@ -23,7 +24,7 @@ pub(crate) fn http(method: &Method, route: &str, headers: &HeaderMap) -> Context
         KeyValue::new("http.request.method", method.to_string()),
         KeyValue::new("http.route", route.to_owned()),
     ];
-    begin(format!("{method} {route}"), attributes, parent)
+    begin(format!("{method} {route}"), SpanKind::Server, attributes, parent)
 }
 
 /// The context in which a request for a song is answered that came over NATS.
@@ -36,12 +37,12 @@ pub(crate) fn nats(subject: &str, sent: Option<&str>) -> Context {
         KeyValue::new("rpc.system", "nats"),
         KeyValue::new("messaging.destination.name", subject.to_owned()),
     ];
-    begin(subject.to_owned(), attributes, parent)
+    begin(subject.to_owned(), SpanKind::Server, attributes, parent)
 }
 
-fn begin(name: String, attributes: Vec<KeyValue>, parent: Context) -> Context {
+fn begin(name: String, kind: SpanKind, attributes: Vec<KeyValue>, parent: Context) -> Context {
     let tracer = global::tracer("stemflow");
-    let span = tracer.span_builder(name).with_kind(SpanKind::Server).with_attributes(attributes);
+    let span = tracer.span_builder(name).with_kind(kind).with_attributes(attributes);
     let span = span.start_with_context(&tracer, &parent);
     parent.with_span(span)
 }
@@ -64,6 +65,34 @@ pub(crate) fn end(context: &Context, status: StatusCode) {
     let span = context.span();
     span.set_attribute(KeyValue::new("http.response.status_code", i64::from(status.as_u16())));
     if status.is_server_error() {
+        span.set_status(Status::error(""));
+    }
+    span.end();
+}
+
+/// The context in which someone is told of the end of a job: below its trace.
+pub(crate) fn callback(job: &Job, callback: &Callback) -> Context {
+    let parent = context::below(job.trace.as_deref());
+    if !traces::are_on() {
+        return parent;
+    }
+    let port = callback.url.port_or_known_default().unwrap_or_default();
+    let attributes = vec![
+        KeyValue::new("http.request.method", "POST"),
+        KeyValue::new("server.address", callback.url.host_str().unwrap_or_default().to_owned()),
+        KeyValue::new("server.port", i64::from(port)),
+        KeyValue::new("stemflow.job", job.hash.to_string()),
+    ];
+    begin("POST callback".to_owned(), SpanKind::Client, attributes, parent)
+}
+
+/// Notes how a callback was answered, if it was.
+pub(crate) fn end_callback(context: &Context, status: Option<StatusCode>) {
+    let span = context.span();
+    if let Some(status) = status {
+        span.set_attribute(KeyValue::new("http.response.status_code", i64::from(status.as_u16())));
+    }
+    if !status.is_some_and(|status| status.is_success()) {
         span.set_status(Status::error(""));
     }
     span.end();

@@ -76,7 +76,8 @@ impl Bench {
             .expect("connected");
         let input = Input { object: self.input.clone(), owned: false };
         let lane = Lane::Interactive;
-        let submission = Submission { id, spec: serde_json::Value::Null, input, lane };
+        let submission =
+            Submission { id, spec: serde_json::Value::Null, input, lane, callback: None };
         self.bus.submit(submission, &self.graph, |_| true).await.expect("the server is up");
         while let Some(event) = events.next().await {
             let job: workflow::Job = serde_json::from_slice(&event.payload).expect("a job");

@@ -236,12 +236,29 @@ impl<S> Diamond<S> {
     /// # Panics
     /// If NATS does not take it.
     pub async fn submit_to(&self, text: &str, lane: Lane) -> Submitted {
+        self.hand_in(text, lane, None).await
+    }
+
+    /// The same, by someone who wants to be told of its end.
+    ///
+    /// # Panics
+    /// If NATS does not take it.
+    pub async fn submit_for(&self, text: &str, callback: &str) -> Submitted {
+        self.hand_in(text, Lane::Interactive, Some(callback.into())).await
+    }
+
+    async fn hand_in(
+        &self,
+        text: &str,
+        lane: Lane,
+        callback: Option<serde_json::Value>,
+    ) -> Submitted {
         let name = format!("input/{}", self.bus.unique());
         let mut object = self.bus.put(Bucket::Queue, name, None);
         object.write(text.as_bytes()).await.expect("the bucket is there");
         let input = Input { object: object.finish().await.expect("it is stored"), owned: true };
         let spec = serde_json::Value::Null;
-        let submission = Submission { id: JobId::of(text), spec, input, lane };
+        let submission = Submission { id: JobId::of(text), spec, input, lane, callback };
         self.bus.submit(submission, &self.graph, |_| true).await.expect("it is taken")
     }
 

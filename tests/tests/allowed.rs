@@ -63,14 +63,19 @@ impl Stand {
     }
 
     async fn submit(&self, text: &str) -> Job {
+        let submitted = self.hand_in(text, "someone").await;
+        let Submitted::Begun(job) = submitted else { panic!("{submitted:?}") };
+        job
+    }
+
+    async fn hand_in(&self, text: &str, callback: &str) -> Submitted {
         let mut object = self.gateway.put(Bucket::Queue, format!("input/{text}"), None);
         object.write(text.as_bytes()).await.unwrap();
         let input = Input { object: object.finish().await.unwrap(), owned: true };
         let (id, spec) = (JobId::of(text), serde_json::Value::Null);
-        let submission = Submission { id, lane: Lane::default(), spec, input };
-        let submitted = self.gateway.submit(submission, &self.graph, |_| true).await.unwrap();
-        let Submitted::Begun(job) = submitted else { panic!("{submitted:?}") };
-        job
+        let submission =
+            Submission { id, lane: Lane::default(), spec, input, callback: Some(callback.into()) };
+        self.gateway.submit(submission, &self.graph, |_| true).await.unwrap()
     }
 
     async fn wait_for(&self, id: &JobId, is_so: impl Fn(&Job) -> bool) -> Job {
@@ -161,6 +166,24 @@ async fn whatever_befalls_a_job_nobody_is_refused_what_is_to_be_done() {
     js.publish(subject, "nonsense".into()).await.unwrap().await.unwrap();
     let failed = stand.end_of(&split.hash).await;
     assert_eq!(failed.error.unwrap().code, "undelivered");
+
+    // Who wanted to know is told: of each of these ends, and of one that had come before.
+    let again = stand.submit("200").await;
+    stand.end_of(&again.hash).await;
+    let done = stand.hand_in("200", "another").await;
+    assert!(matches!(done, Submitted::Done(_)), "{done:?}");
+    let owed = async || stand.gateway.next_notice().await.unwrap().expect("someone is owed an end");
+    owed().await.postpone(Duration::from_millis(1)).await;
+    let mut told = Vec::new();
+    while told.len() < 8 {
+        let notice = owed().await;
+        told.push(format!("{} {}", notice.callback.as_str().unwrap(), notice.job.state));
+        notice.settle().await.unwrap();
+    }
+    told.sort_unstable();
+    let failed = ["someone failed"; 4];
+    let others = ["another done", "someone cancelled", "someone done", "someone done"];
+    assert_eq!(told, [others, failed].concat());
 
     assert_eq!(stand.server.refused(), Vec::<String>::new());
 }

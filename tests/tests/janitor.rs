@@ -31,6 +31,7 @@ async fn waiting(diamond: &Diamond) -> (RunId, ObjectRef) {
         spec: serde_json::Value::Null,
         input,
         lane: Lane::Interactive,
+        callback: None,
     };
     let submitted = diamond.bus.submit(submission, &diamond.graph, |_| true).await.unwrap();
     (submitted.job().run_id(), song)
@@ -41,7 +42,7 @@ async fn ended_with_its_own_song(diamond: &Diamond) -> ObjectRef {
     let song = put(diamond, Bucket::Queue, "put-by-someone.mp3", None).await;
     let input = Input { object: song.clone(), owned: false };
     let (id, spec) = (JobId::of("cancelled"), serde_json::Value::Null);
-    let submission = Submission { id, spec, input, lane: Lane::Interactive };
+    let submission = Submission { id, spec, input, lane: Lane::Interactive, callback: None };
     let submitted = diamond.bus.submit(submission, &diamond.graph, |_| true).await.unwrap();
     let job = diamond.bus.cancel(&submitted.job().run_id()).await.unwrap().unwrap();
     diamond.wait_for_end(&job.hash).await;

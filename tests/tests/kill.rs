@@ -25,6 +25,7 @@ const NAME: &str = "$O.output.M.>";
 const COUNT: &str = "$JS.API.STREAM.INFO.STEMFLOW";
 const RECORD: &str = "$KV.jobs.*";
 const PURGE: &str = "$JS.API.STREAM.PURGE.STEMFLOW";
+const NOTICE: &str = "stemflow.callback.*.*";
 const PURGE_WORK: &str = "$JS.API.STREAM.PURGE.OBJ_work";
 
 fn stage_command(stage: &'static str) -> impl Fn(&str) -> Command + Send + 'static {
@@ -45,7 +46,7 @@ async fn run(stage: &'static str, point: Point, times: usize) {
 
     // The fan-out is large where it is what is cut short.
     let (song, sum) = if stage == "split" { ("200", SUM) } else { ("20", "sum=2470") };
-    let id = diamond.submit(song).await.job().hash.clone();
+    let id = diamond.submit_for(song, "someone").await.job().hash.clone();
     let deadline = Deadline::after(Duration::from_secs(100));
     mortal.wait_for_death(1, deadline).await;
     // What is left to do after the acknowledgement, nobody but the reconciler does.
@@ -67,13 +68,18 @@ async fn run(stage: &'static str, point: Point, times: usize) {
     let object = diamond.bus.find(workflow::Bucket::Output, &name).await.unwrap();
     let mut reader = diamond.bus.get(&object);
     while reader.next().await.unwrap().is_some() {}
+    // Who wanted to know is owed the end, and owed it once.
+    assert_eq!(diamond.messages("STEMFLOW_CALLBACKS").await, 1, "{stage} {point:?}");
+    let notice = diamond.bus.next_notice().await.unwrap().unwrap();
+    assert_eq!((notice.callback, notice.job.state), ("someone".into(), JobState::Done));
     // Fewer if the others had done without it what was to be done there.
     assert!((1..=times).contains(&mortal.deaths()), "{stage} {point:?}");
 }
 
 fn is_after_the_acknowledgement(point: Point) -> bool {
     let is_ack = point.subject.starts_with("$JS.ACK.") && point.when == tests::When::After;
-    is_ack || point.subject.starts_with("$JS.API.STREAM.PURGE.") || point.holding == FREED
+    let is_purge = point.subject.starts_with("$JS.API.STREAM.PURGE.");
+    is_ack || is_purge || point.subject == NOTICE || point.holding == FREED
 }
 
 /// What the job's record holds once all is deleted.
@@ -161,6 +167,8 @@ async fn the_last_worker_is_killed_at_every_arrow() {
         Point::after(PURGE_WORK),
         Point::before(PURGE).nth(2),
         Point::after(PURGE).nth(2),
+        Point::before(NOTICE),
+        Point::after(NOTICE),
         Point::before(RECORD).holding(FREED),
         Point::after(RECORD).holding(FREED),
     ];

@@ -108,7 +108,9 @@ fn check_gateway(found: &Metrics, hash: &str) {
         assert!(found.sum("stemflow_workers_idle", &lane).is_some(), "{stage}");
         assert!(found.sum("stemflow_oldest_task_seconds", &lane) < Some(60.0), "{stage}");
     }
-    for stream in ["STEMFLOW", "STEMFLOW_DEAD", "KV_jobs", "KV_workflows", "OBJ_output"] {
+    for stream in
+        ["STEMFLOW", "STEMFLOW_DEAD", "STEMFLOW_CALLBACKS", "KV_jobs", "KV_workflows", "OBJ_output"]
+    {
         assert!(found.sum("stemflow_stream_bytes", &[("stream", stream)]).is_some(), "{stream}");
     }
     assert!(found.sum("stemflow_stream_bytes", &[("stream", "OBJ_output")]) > Some(1e6));

@@ -9,6 +9,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use async_nats::{ConnectOptions, Event, ServerError, jetstream};
+use axum::routing::post;
+use axum::{Json, Router};
+use serde_json::Value;
 use tests::{Deadline, Guarded, PATIENCE, answer, binary, song, tree};
 use tokio::sync::mpsc;
 use workflow::{Access, Bus, Config, Graph, layout};
@@ -38,6 +41,15 @@ impl Drop for Running {
     }
 }
 
+/// Listens for callbacks; where.
+async fn receive(called: mpsc::UnboundedSender<Value>) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let hear = post(async move |Json(body): Json<Value>| called.send(body).unwrap());
+    tokio::spawn(async { axum::serve(listener, Router::new().route("/", hear)).await });
+    url
+}
+
 fn workflow_in_the_tree() -> String {
     fs::read_to_string(tree().join("workflow.toml")).unwrap()
 }
@@ -57,7 +69,8 @@ async fn songs_go_through_with_each_service_under_its_own_user() {
     stemflow(&server, &["init"]);
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let listen = format!("127.0.0.1:{port}");
-    let _gateway = Running::start(&server, "gateway", "gateway", &[("STEMFLOW_LISTEN", &listen)]);
+    let environment = [("STEMFLOW_LISTEN", listen.as_str()), ("STEMFLOW_CALLBACK_PRIVATE", "true")];
+    let _gateway = Running::start(&server, "gateway", "gateway", &environment);
     let stages = ["decode", "separate", "encode", "publish"];
     let _stages = stages.map(|stage| Running::start(&server, stage, stage, &[]));
     let url = |path: &str| format!("http://{listen}{path}");
@@ -68,8 +81,11 @@ async fn songs_go_through_with_each_service_under_its_own_user() {
     }
 
     let client = reqwest::Client::new();
+    let (called, mut calls) = mpsc::unbounded_channel();
+    let callback = receive(called).await;
     let send = async |body: Vec<u8>| {
-        let request = client.post(url("/apiv1/separate?stems=vocals")).body(body);
+        let path = format!("/apiv1/separate?stems=vocals&callback={callback}");
+        let request = client.post(url(&path)).body(body);
         let (code, reply) = answer(request.header("content-type", "audio/mpeg").send().await).await;
         assert_eq!(code, 200, "{reply}");
         reply["hash"].as_str().unwrap().to_owned()
@@ -87,6 +103,10 @@ async fn songs_go_through_with_each_service_under_its_own_user() {
     let done = send(song()).await;
     let failed = send(vec![7; 5000]).await;
     assert_eq!((end_of(&done).await, end_of(&failed).await), ("done".into(), "failed".into()));
+    for hash in [&done, &failed] {
+        let call = tokio::time::timeout(PATIENCE, calls.recv()).await.expect("someone is called");
+        assert_eq!(call.unwrap()["hash"], hash.as_str());
+    }
     let track = reqwest::get(url(&format!("/apiv1/track/{done}/vocals"))).await.unwrap();
     assert!(track.bytes().await.unwrap().len() > 100_000);
     for hash in [&done, &failed] {
@@ -107,7 +127,7 @@ enum Deed {
 use Deed::{Publish, Subscribe};
 
 /// What no stage may do.
-const OF_NO_STAGE: [Deed; 17] = [
+const OF_NO_STAGE: [Deed; 21] = [
     Publish("stemflow.task.decode.interactive.x-1.0"),
     Publish("stemflow.submit"),
     Publish("_INBOX.x"),
@@ -122,6 +142,10 @@ const OF_NO_STAGE: [Deed; 17] = [
     Publish("$JS.API.STREAM.MSG.GET.STEMFLOW_DEAD"),
     Publish("$JS.API.CONSUMER.CREATE.STEMFLOW.mine.stemflow.task.>"),
     Publish("$JS.API.CONSUMER.DELETE.STEMFLOW.decode"),
+    Publish("$JS.API.CONSUMER.CREATE.STEMFLOW_CALLBACKS.mine.stemflow.callback.>"),
+    Publish("$JS.API.CONSUMER.MSG.NEXT.STEMFLOW_CALLBACKS.callback"),
+    Publish("$JS.ACK.STEMFLOW_CALLBACKS.callback.1.1.1.1.1"),
+    Publish("$JS.API.STREAM.PURGE.STEMFLOW_CALLBACKS"),
     Subscribe(">"),
     Subscribe("_INBOX.>"),
     Subscribe("stemflow.task.>"),
@@ -185,6 +209,9 @@ const OF_OTHERS: [(&str, &[Deed]); 6] = [
             Publish("$JS.API.STREAM.DELETE.STEMFLOW"),
             Publish("$JS.API.CONSUMER.MSG.NEXT.STEMFLOW.decode"),
             Publish("$JS.ACK.STEMFLOW.decode.1.1.1.1.1"),
+            Publish("$JS.API.CONSUMER.CREATE.STEMFLOW_CALLBACKS.mine.stemflow.callback.>"),
+            Publish("$JS.API.CONSUMER.DELETE.STEMFLOW_CALLBACKS.callback"),
+            Publish("$JS.API.STREAM.DELETE.STEMFLOW_CALLBACKS"),
             Subscribe(">"),
             Subscribe("_INBOX_decode.>"),
         ],
@@ -196,6 +223,9 @@ const OF_OTHERS: [(&str, &[Deed]); 6] = [
             Publish("stemflow.fact.x-1.decode.0"),
             Publish("stemflow.event.x.state"),
             Publish("$KV.jobs.x"),
+            Publish("stemflow.callback.x-1.y"),
+            Publish("$JS.API.STREAM.MSG.GET.STEMFLOW_CALLBACKS"),
+            Publish("$JS.API.CONSUMER.MSG.NEXT.STEMFLOW_CALLBACKS.callback"),
             Publish("$O.work.C.x-1.y"),
             Publish("$O.output.C.x-1.y"),
             Publish("$O.output.M.x"),

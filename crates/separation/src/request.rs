@@ -51,8 +51,8 @@ pub struct Spec {
     /// The song's file name. Does not change the result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Where to tell that the job has ended. Does not change the result.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Where to tell that the job has ended: in the job's record by itself, not the stages' business.
+    #[serde(skip)]
     pub callback: Option<Value>,
 }
 

@@ -50,6 +50,7 @@
 //! | `stemflow_service_requests_total` | counter `endpoint`, `status` | the NATS micro service |
 //! | `stemflow_upload_bytes_total` | counter | songs stored by way of HTTP |
 //! | `stemflow_jobs_submitted_total` | counter `outcome` | `begun`, `joined` or `done` |
+//! | `stemflow_callbacks_total` | counter `outcome` | tries to tell someone of a job's end: `told`, `retry` (not heard, will be tried again), `given-up` (not heard for a day), `gone` (answered with 410), `refused` (the address is not one to call) |
 //! | — | | |
 //! | `stemflow_jobs` | gauge `state` | jobs that have not ended |
 //! | `stemflow_oldest_job_seconds` | gauge | age of the oldest job that has not ended; 0 if there is none |
@@ -67,7 +68,8 @@
 //!
 //! One trace per job. Its root is the upload, or the client's span if the request has a
 //! `traceparent`. Then `publish <stage>` (a release of tasks), and under it per task and delivery
-//! `receive <stage>` and `process <stage>`. What a task has read from other tasks it links to.
+//! `receive <stage>` and `process <stage>`. What a task has read from other tasks it links to. Below
+//! the root, too: `POST callback`, for each try to tell someone of the end.
 
 mod listen;
 mod logs;

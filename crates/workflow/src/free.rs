@@ -12,7 +12,8 @@ use crate::write::purge;
 
 impl Bus {
     /// Deletes all that only served a run that has ended: what its stages handed to each other, its
-    /// input, its tasks and facts; if it is not done, its output too. Repeatable.
+    /// input, its tasks and facts; if it is not done, its output too. Has those told who wanted to
+    /// know of its end. Repeatable.
     pub async fn free(&self, job: &Job) -> Result<(), BusError> {
         if job.freed {
             return Ok(());
@@ -33,9 +34,11 @@ impl Bus {
             self.delete(&job.input.object).await?;
         }
         self.purge(names::facts_of_run(&run)).await?;
+        self.owe(job).await?;
         self.change_job(&job.hash, |now| {
             let freed = now.run == run.number && now.state == job.state && !now.freed;
             now.freed |= freed;
+            now.called |= freed;
             freed
         })
         .await?;

@@ -250,6 +250,13 @@ pub struct Job {
     /// True if it failed by circumstances: its input stays, to be run again from.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keeps_input: bool,
+    /// Who wants to be told of its end, in the words of those who tell; the runtime does not look
+    /// inside.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub callbacks: Vec<Value>,
+    /// True once there is a notice for each of them, if there was anyone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub called: bool,
     /// True once everything that only served the run has been deleted.
     #[serde(default)]
     pub freed: bool,

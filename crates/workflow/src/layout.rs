@@ -32,6 +32,11 @@ const SPARE_DELIVERIES: u32 = 20;
 const MAX_WAITING: i64 = 2048;
 /// Tasks of one stage in the hands of workers; far above any fleet, so that it starves no pod.
 const MAX_ACK_PENDING: i64 = 10_000;
+/// What may be owed to callbacks at a time.
+const CALLBACK_BYTES: i64 = 256 << 20;
+/// Notices that are being delivered, or wait for another try. More than the stream has room for, at
+/// more than a kilobyte each: those that nobody answers hold up no other.
+const MAX_CALLBACKS_PENDING: i64 = 256 << 10;
 
 /// The oldest server that has every fix we rely on.
 pub const OLDEST_SERVER: (u64, u64, u64) = (2, 14, 3);
@@ -83,6 +88,7 @@ pub async fn ensure_as(config: &Config, graph: &Graph, layout: Layout) -> Result
     // new, is made once more.
     patiently(|| "make the streams".to_owned(), || make_streams(&js, replicas)).await?;
     patiently(|| "make the buckets".to_owned(), || make_buckets(&js, replicas, quotas)).await?;
+    patiently(|| "make the consumers".to_owned(), || make_callback_consumer(&js)).await?;
     for stage in graph.stages() {
         for lane in Lane::ALL {
             let make = || make_consumer(&js, stage, lane);
@@ -137,7 +143,23 @@ async fn make_streams(js: &Context, replicas: usize) -> Result<(), BusError> {
         allow_direct: true,
         ..Default::default()
     };
-    for stream in [control, dead] {
+    let callbacks = StreamConfig {
+        name: names::CALLBACK_STREAM.to_owned(),
+        description: Some("Stemflow: who is still to be told of a job's end".to_owned()),
+        subjects: vec![names::CALLBACKS.to_owned()],
+        // Limits, as above; a notice is deleted when it has been heard.
+        retention: RetentionPolicy::Limits,
+        max_age: 7 * DAY,
+        max_messages_per_subject: 1,
+        // A stream of its own: callbacks that nobody answers must not fill that of the tasks.
+        discard: DiscardPolicy::New,
+        discard_new_per_subject: true,
+        max_bytes: CALLBACK_BYTES,
+        num_replicas: replicas,
+        allow_direct: true,
+        ..Default::default()
+    };
+    for stream in [control, dead, callbacks] {
         let name = stream.name.clone();
         js.create_or_update_stream(stream).await.during(format!("make the stream {name}"))?;
     }
@@ -216,6 +238,24 @@ async fn make_consumer(js: &Context, stage: &StageSpec, lane: Lane) -> Result<()
     };
     let made = js.create_consumer_on_stream(config, names::STREAM).await;
     made.during(format!("make the consumer `{name}`"))?;
+    Ok(())
+}
+
+/// What all gateways take notices from. Delivered as often as it takes: they give up by its age.
+async fn make_callback_consumer(js: &Context) -> Result<(), BusError> {
+    let config = pull::Config {
+        durable_name: Some(names::CALLBACK.to_owned()),
+        description: Some("Stemflow: who is to be told of a job's end".to_owned()),
+        ack_policy: AckPolicy::Explicit,
+        ack_wait: ACK_WAIT,
+        max_deliver: -1,
+        filter_subject: names::CALLBACKS.to_owned(),
+        max_waiting: MAX_WAITING,
+        max_ack_pending: MAX_CALLBACKS_PENDING,
+        ..Default::default()
+    };
+    let made = js.create_consumer_on_stream(config, names::CALLBACK_STREAM).await;
+    made.during(format!("make the consumer `{}`", names::CALLBACK))?;
     Ok(())
 }
 

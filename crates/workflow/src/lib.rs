@@ -24,6 +24,7 @@
 //! | `object.rs` | large things, stored and verified |
 //! | `object/name.rs` | the names by which people find what a job has made |
 //! | `free.rs`, `reconcile.rs`, `dead.rs` | ends: clean, crashed, given up |
+//! | `callback.rs` | who wants to be told of an end |
 //! | `janitor.rs` | what no end has taken along |
 //! | `write.rs` | how all of them write to a cluster that may lose a server |
 //! | `backlog.rs` | what the stages have before them |
@@ -59,6 +60,7 @@ mod access;
 mod advance;
 mod backlog;
 mod bus;
+mod callback;
 mod config;
 mod connect;
 mod dead;
@@ -88,6 +90,7 @@ pub mod permissions;
 pub use access::{ACCESS_HELP, Access};
 pub use backlog::Backlog;
 pub use bus::{Bus, BusError, Full};
+pub use callback::Notice;
 pub use config::{Config, ConfigError, duration_from_env, parse_bytes};
 pub use dead::{DeadLetter, LetterFilter, Redriven};
 pub use event::{LiveProgress, PROGRESS, STATE, TaskProgress};

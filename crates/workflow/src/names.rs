@@ -8,6 +8,10 @@ use crate::job::{JobId, Lane, RunId};
 pub(crate) const STREAM: &str = "STEMFLOW";
 /// The stream of dead tasks and of the server's advisories about them.
 pub(crate) const DEAD_STREAM: &str = "STEMFLOW_DEAD";
+/// The stream of notices: who is still to be told of a job's end.
+pub(crate) const CALLBACK_STREAM: &str = "STEMFLOW_CALLBACKS";
+/// Its one consumer, which all gateways share.
+pub(crate) const CALLBACK: &str = "callback";
 /// The KV bucket of job records.
 pub(crate) const JOBS: &str = "jobs";
 /// The KV bucket of workflow texts by digest.
@@ -23,6 +27,8 @@ pub(crate) const DEAD_SUBJECTS: [&str; 3] = [
     "$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.STEMFLOW.>",
 ];
 
+/// All notices.
+pub(crate) const CALLBACKS: &str = "stemflow.callback.>";
 /// All dead tasks.
 pub(crate) const LETTERS: &str = "stemflow.dead.>";
 /// All that the server tells about tasks that it will not deliver again.
@@ -98,6 +104,16 @@ pub(crate) fn dead(stage: &str, run: &RunId, key: &str) -> String {
 /// All dead tasks of one run.
 pub(crate) fn dead_of_run(run: &RunId) -> String {
     format!("stemflow.dead.*.{run}.>")
+}
+
+/// Where the notice for one callback of a run is laid.
+pub(crate) fn callback(run: &RunId, token: &str) -> String {
+    format!("stemflow.callback.{run}.{token}")
+}
+
+/// All that is laid there, as permissions say it.
+pub(crate) fn callback_of_any() -> String {
+    "stemflow.callback.*.*".to_owned()
 }
 
 /// Where an entry of a key-value bucket stands.

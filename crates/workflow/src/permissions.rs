@@ -153,6 +153,9 @@ fn stage(graph: &Graph, spec: &StageSpec) -> User {
         let look = api(&format!("STREAM.MSG.GET.{}", Bucket::Output.stream()));
         publish.add("give the results their names, as one of the last stages", [meta, look]);
     }
+    publish.add("have those told who wait for its end", [names::callback_of_any()]);
+    let look = api(&format!("STREAM.MSG.GET.{}", names::CALLBACK_STREAM));
+    publish.add("find out whether that has come, when a leader is lost", [look]);
     publish.add("free tasks and facts of an ended run", [api(&format!("STREAM.PURGE.{stream}"))]);
     publish.add("free its objects", of_each_bucket("STREAM.PURGE"));
     publish.add("find what an ended run has left", [info(&Bucket::Output.stream())]);
@@ -176,7 +179,8 @@ fn tells() -> [String; 2] {
 fn gateway() -> User {
     let (stream, dead) = (names::STREAM, names::DEAD_STREAM);
     let (jobs, workflows) = (key_value(names::JOBS), key_value(names::WORKFLOWS));
-    let streams: Vec<String> = [stream, dead, &jobs, &workflows]
+    let callbacks = names::CALLBACK_STREAM;
+    let streams: Vec<String> = [stream, dead, callbacks, &jobs, &workflows]
         .map(str::to_owned)
         .into_iter()
         .chain(Bucket::ALL.map(Bucket::stream))
@@ -187,6 +191,9 @@ fn gateway() -> User {
         publish.add("make streams and buckets, look at them", streams.iter().map(of));
     }
     publish.add("make consumers", [api(&format!("CONSUMER.CREATE.{stream}.*.stemflow.task.>"))]);
+    let consumer = format!("{callbacks}.{}", names::CALLBACK);
+    let make = api(&format!("CONSUMER.CREATE.{consumer}.{}", names::CALLBACKS));
+    publish.add("make the consumer of callbacks", [make]);
     publish.add("tell the backlog of each", [api(&format!("CONSUMER.INFO.{stream}.*"))]);
     publish.add("see what the account allows", [api("INFO")]);
     publish.add("store workflows", [format!("$KV.{}.*", names::WORKFLOWS)]);
@@ -204,6 +211,12 @@ fn gateway() -> User {
         "heed what the server gave up on",
         [api(&format!("STREAM.MSG.GET.{dead}")), api(&format!("STREAM.MSG.DELETE.{dead}"))],
     );
+    publish.add("lay down who is to be told of an end", [names::callback_of_any()]);
+    let ask = api(&format!("CONSUMER.MSG.NEXT.{consumer}"));
+    let acks = [format!("$JS.ACK.{consumer}.>"), format!("$JS.ACK.*.*.{consumer}.>")];
+    publish.add("take them up, and give them back", [ask].into_iter().chain(acks));
+    let look = ["STREAM.MSG.GET", "STREAM.PURGE"].map(|deed| api(&format!("{deed}.{callbacks}")));
+    publish.add("find out whether they are laid down, delete them", look);
     let queue = Bucket::Queue.name();
     publish.add("store songs", [format!("$O.{queue}.C.*"), format!("$O.{queue}.M.*")]);
     publish.add("find songs and results, and what is left", of_each_bucket("STREAM.MSG.GET"));

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::bus::{Bus, BusError};
+use crate::callback::Wish;
 use crate::graph::Graph;
 use crate::job::{Input, Job, JobId, JobState, Lane, RunId};
 
@@ -20,6 +21,8 @@ pub struct Submission {
     pub input: Input,
     /// Where its first tasks go; its own say if it runs already.
     pub lane: Lane,
+    /// Who wants to be told of its end, if it is anyone; see [`Job::callbacks`].
+    pub callback: Option<Value>,
 }
 
 /// What became of a [`Submission`].
@@ -31,13 +34,16 @@ pub enum Submitted {
     Joined(Job),
     /// It is done already; the input that was sent along is not needed.
     Done(Job),
+    /// It is running already, and as many as there can be are told of its end; this one is not. The
+    /// input that was sent along is not needed.
+    Crowded(Job),
 }
 
 impl Submitted {
     /// The job, whatever became of it.
     pub fn job(&self) -> &Job {
         match self {
-            Self::Begun(job) | Self::Joined(job) | Self::Done(job) => job,
+            Self::Begun(job) | Self::Joined(job) | Self::Done(job) | Self::Crowded(job) => job,
         }
     }
 }
@@ -60,27 +66,39 @@ impl Bus {
             JobState::Done => !is_whole(job),
             _ => false,
         };
-        let mut before = None;
+        let (mut before, mut wish) = (None, None);
         let changed = self
             .change_job(&submission.id, |job| {
+                (before, wish) = (None, None);
                 if !again(job) {
-                    return false;
+                    // Of an end that has come already, a notice can be laid at once.
+                    let callback = submission.callback.as_ref().filter(|_| !job.state.is_final());
+                    wish = callback.map(|callback| job.wish(callback));
+                    return wish == Some(Wish::Added);
                 }
-                before = Some(job.clone());
-                *job = new_run(&submission, graph, job.run + 1);
+                let mut next = new_run(&submission, graph, job.run + 1);
+                next.wish_for(job);
+                before = Some(std::mem::replace(job, next));
                 true
             })
             .await?;
         // The answer to the first write was lost, and the caller has come again.
         let is_ours = |job: &Job| submission.input.owned && job.input == submission.input;
         match changed {
-            Some((job, true)) => {
+            Some((job, true)) if before.is_some() => {
                 self.replace_input(before, &job).await;
                 self.begin(job, graph).await
             }
-            Some((job, false)) if job.state == JobState::Done => Ok(Submitted::Done(job)),
-            Some((job, false)) if is_ours(&job) => self.begin(job, graph).await,
-            Some((job, false)) => {
+            Some((job, _)) if job.state == JobState::Done => {
+                // Who is in its record already is told by whoever frees it.
+                if let Some(callback) = submission.callback.as_ref().filter(|_| !is_ours(&job)) {
+                    self.owe_to(&job, callback).await?;
+                }
+                Ok(Submitted::Done(job))
+            }
+            Some((job, _)) if wish == Some(Wish::Refused) => Ok(Submitted::Crowded(job)),
+            Some((job, _)) if is_ours(&job) => self.begin(job, graph).await,
+            Some((job, _)) => {
                 // Whoever wrote it may have died before the first task was out.
                 if job.state == JobState::Queued {
                     let graph = self.graph(&job.workflow).await?;
@@ -173,8 +191,10 @@ impl Bus {
 }
 
 fn new_run(submission: &Submission, graph: &Graph, run: u32) -> Job {
-    let Submission { id, spec, input, lane } = submission.clone();
-    queued(RunId { job: id, number: run }, graph.digest().to_owned(), spec, input, lane)
+    let Submission { id, spec, input, lane, callback } = submission.clone();
+    let run = RunId { job: id, number: run };
+    let callbacks = callback.into_iter().collect();
+    Job { callbacks, ..queued(run, graph.digest().to_owned(), spec, input, lane) }
 }
 
 /// The next run of a job that has failed, from the same input.
@@ -182,7 +202,9 @@ pub(crate) fn next_run(job: &Job) -> Job {
     let Job { hash, workflow, spec, input, lane, .. } = job.clone();
     let next = queued(RunId { job: hash, number: job.run + 1 }, workflow, spec, input, lane);
     // Who runs it again has no trace, mostly; then it is the same story still.
-    Job { trace: next.trace.clone().or_else(|| job.trace.clone()), ..next }
+    let trace = next.trace.clone().or_else(|| job.trace.clone());
+    // Who was told that it has failed is told of this end too.
+    Job { trace, callbacks: job.callbacks.clone(), ..next }
 }
 
 fn queued(run: RunId, workflow: String, spec: Value, input: Input, lane: Lane) -> Job {
@@ -205,6 +227,8 @@ fn queued(run: RunId, workflow: String, spec: Value, input: Input, lane: Lane) -
         names: BTreeMap::new(),
         excused: BTreeMap::new(),
         keeps_input: false,
+        callbacks: Vec::new(),
+        called: false,
         freed: false,
         trace: telemetry::context::current(),
     }

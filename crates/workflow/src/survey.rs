@@ -67,7 +67,8 @@ impl Bus {
             .try_filter_map(|queue| std::future::ready(Ok(queue)))
             .try_collect();
         let kv = [names::JOBS, names::WORKFLOWS].map(|bucket| format!("KV_{bucket}"));
-        let streams = [names::STREAM, names::DEAD_STREAM].map(str::to_owned);
+        let streams =
+            [names::STREAM, names::DEAD_STREAM, names::CALLBACK_STREAM].map(str::to_owned);
         let names = streams.into_iter().chain(kv).chain(Bucket::ALL.map(Bucket::stream));
         let stores =
             futures::stream::iter(names).map(|name| self.store(name)).buffered(LOOKS).try_collect();

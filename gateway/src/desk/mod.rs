@@ -24,6 +24,7 @@ pub use status::{StageStatus, Status};
 pub use submit::{Outcome, Receipt, Song};
 pub use tracks::{Removed, Track};
 
+use crate::callback::Guard;
 use crate::error::ApiError;
 
 /// The stage whose result is the manifest.
@@ -38,6 +39,7 @@ pub struct Desk {
     /// The workflows of jobs that are under way: not all began with the present one.
     pinned: Mutex<HashMap<String, Arc<Graph>>>,
     admission: Admission,
+    callbacks: Guard,
     watch: tokio::sync::Mutex<Watch>,
 }
 
@@ -55,7 +57,15 @@ impl Desk {
     /// A desk that sends new songs through `graph`. Someone has to feed `progress`.
     pub fn new(bus: Bus, graph: Graph, catalogue: Arc<Catalogue>, progress: LiveProgress) -> Self {
         let (admission, watch) = (Admission::new(Policy::default()), tokio::sync::Mutex::default());
-        Self { bus, graph, catalogue, progress, pinned: Mutex::default(), admission, watch }
+        let callbacks = Guard::default();
+        let pinned = Mutex::default();
+        Self { bus, graph, catalogue, progress, pinned, admission, callbacks, watch }
+    }
+
+    /// The same, with another idea of who may be called.
+    #[must_use]
+    pub fn with_callbacks(self, callbacks: Guard) -> Self {
+        Self { callbacks, ..self }
     }
 
     /// The same, with another idea of what may wait.

@@ -5,6 +5,7 @@ use serde::Serialize;
 use workflow::{Input, JobId, JobState, ObjectRef, Submission, Submitted};
 
 use super::{Desk, manifest};
+use crate::callback::Callback;
 use crate::error::ApiError;
 use crate::trace;
 
@@ -66,6 +67,9 @@ impl Desk {
     /// What a request comes down to.
     pub fn spec(&self, request: Request) -> Result<Spec, ApiError> {
         let name = request.name.as_deref().and_then(clean_name);
+        if let Some(callback) = &request.callback {
+            Callback::read(callback, self.callbacks).map_err(ApiError::Refused)?;
+        }
         let resolved = Request { name, ..request }.resolve(&self.catalogue);
         resolved.map_err(|error| ApiError::Refused(error.to_string()))
     }
@@ -78,10 +82,14 @@ impl Desk {
             self.discard(&song.object).await;
         }
         let submitted = submitted?;
-        let outcome = match submitted {
+        let outcome = match &submitted {
             Submitted::Begun(_) => Outcome::Begun,
             Submitted::Joined(_) => Outcome::Joined,
             Submitted::Done(_) => Outcome::Done,
+            Submitted::Crowded(job) => {
+                let text = "this song is being separated already, and as many are told of its end as can be: send it without a callback, and ask";
+                return Err(ApiError::Refused(format!("{text} /apiv1/status/{}", job.hash)));
+            }
         };
         let job = submitted.job();
         trace::submitted(job, outcome);
@@ -109,6 +117,7 @@ impl Desk {
             spec: serde_json::to_value(spec).map_err(|error| ApiError::Internal(error.into()))?,
             input: Input { object: song.object.clone(), owned: song.owned },
             lane: self.admission.lane(spec.lane, song.object.size),
+            callback: spec.callback.clone(),
         };
         let is_whole = |job: &workflow::Job| manifest(job).is_some_and(|result| result.is_whole());
         Ok(self.bus.submit(submission, &self.graph, is_whole).await?)

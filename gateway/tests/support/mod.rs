@@ -13,6 +13,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use bytes::Bytes;
 use futures::TryStreamExt;
+use gateway::callback::{Caller, Guard, Pace};
 use gateway::desk::{Desk, Policy};
 use gateway::{Gateway, Limits};
 use separation::{Catalogue, Manifest, ManifestStem, Source, Spec};
@@ -25,7 +26,7 @@ use tower::ServiceExt;
 use workflow::layout::{Layout, Quotas};
 use workflow::{Bucket, Bus, Failure, Graph, LiveProgress, Output, Stage, Task, layout};
 
-const WORKFLOW: &str = r#"
+pub const WORKFLOW: &str = r#"
     [[stage]]
     name = "decode"
     [[stage]]
@@ -66,6 +67,15 @@ impl Stand {
 
     /// The same, with room for so much.
     pub async fn of(policy: Policy, quotas: Quotas) -> Self {
+        Self::set_up(policy, quotas, Guard { private: true }).await
+    }
+
+    /// The same, where only such addresses may be called.
+    pub async fn guarded(guard: Guard) -> Self {
+        Self::set_up(Policy::default(), Quotas::default(), guard).await
+    }
+
+    async fn set_up(policy: Policy, quotas: Quotas, guard: Guard) -> Self {
         let nats = NatsServer::start();
         let graph = Graph::parse(WORKFLOW).unwrap();
         let layout = Layout { replicas: 1, quotas };
@@ -75,7 +85,7 @@ impl Stand {
         let progress = LiveProgress::default();
         tokio::spawn(progress.clone().follow(bus.clone()));
         let desk = Desk::new(bus.clone(), graph, Arc::new(catalogue()), progress);
-        gateway.open(desk.with_policy(policy));
+        gateway.open(desk.with_policy(policy).with_callbacks(guard));
         let router = gateway::router(Arc::clone(&gateway));
         Self { bus, gateway, nats, shutdown, router }
     }
@@ -94,6 +104,13 @@ impl Stand {
             let publish = workflow::work(Publish, &config, shutdown);
             tokio::try_join!(decode, publish).unwrap();
         });
+    }
+
+    /// Has someone call those who wait for the end of a job.
+    pub fn start_caller(&self, guard: Guard, secret: Option<&str>, pace: Pace) {
+        let secret = secret.map(|secret| secret.parse().unwrap());
+        let caller = Caller::new(Arc::clone(&self.gateway), guard, secret, pace).unwrap();
+        tokio::spawn(Arc::new(caller).serve(self.bus.clone(), self.shutdown.clone()));
     }
 
     pub async fn send(&self, request: Request<Body>) -> Reply {

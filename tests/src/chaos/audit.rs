@@ -21,7 +21,7 @@ pub struct Findings {
 }
 
 /// Streams that hold nothing once all jobs have ended.
-const EMPTY: [&str; 3] = ["STEMFLOW", "OBJ_work", "OBJ_queue"];
+const EMPTY: [&str; 4] = ["STEMFLOW", "STEMFLOW_CALLBACKS", "OBJ_work", "OBJ_queue"];
 
 /// Compares what is stored with what the clients were promised.
 pub async fn audit(bus: &Bus, accounts: &BTreeMap<String, Account>) -> Findings {

@@ -19,6 +19,8 @@ use super::{Args, Scale};
 use crate::error::Usage;
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// Whether callbacks may lead to this machine and private networks.
+const CALLBACK_PRIVATE: &str = "STEMFLOW_CALLBACK_PRIVATE";
 /// What a process may take to end once its work has.
 const GRACE_MARGIN: Duration = Duration::from_secs(5);
 
@@ -165,6 +167,9 @@ impl Environment {
     fn gateway(&self) -> Vec<(&'static str, OsString)> {
         let mut env = self.common.clone();
         env.push(("STEMFLOW_LISTEN", self.listen.clone()));
+        // On one machine, who wants to be called is mostly there as well.
+        let private = std::env::var_os(CALLBACK_PRIVATE);
+        env.push((CALLBACK_PRIVATE, private.unwrap_or_else(|| "true".into())));
         env
     }
 
