@@ -19,10 +19,10 @@ BOARDS = {
 }
 GREEN, YELLOW, RED = "green", "yellow", "red"
 
-# How a stage's outcomes and a job's ends are coloured, wherever they are shown.
+# How a stage's outcomes and what becomes of a song are coloured, wherever they are shown.
 COLOURS = {
     "ok": GREEN, "done": GREEN, "retry": YELLOW, "interrupted": "blue", "moot": "text",
-    "cancelled": "text", "failed": "orange", "dead": RED,
+    "begun": "blue", "joined": "purple", "cancelled": "text", "failed": "orange", "dead": RED,
 }
 
 
@@ -83,7 +83,8 @@ class Board:
     def series(self, title, description, unit, *queries, thresholds=None, stack=False, **more):
         """Lines over time."""
         custom = {
-            "lineWidth": 1, "fillOpacity": 30 if stack else 8, "showPoints": "never",
+            # A line above what is nothing would hide that of the layer below it.
+            "lineWidth": 0 if stack else 1, "fillOpacity": 60 if stack else 8, "showPoints": "never",
             "stacking": {"mode": "normal" if stack else "none"},
             "thresholdsStyle": {"mode": "dashed" if thresholds else "off"},
         }

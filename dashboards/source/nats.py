@@ -70,7 +70,8 @@ def traffic(board):
         query(f"max by (server_id) (nats_varz_mem{{{NS}}})", "{{server_id}}"), w=8,
     )
     board.series(
-        "JetStream requests", "Requests to JetStream's API, and those that it refused.", "reqps",
+        "JetStream requests", "Requests to JetStream's API, and those that it refused: to ask for what is not there"
+        " is one, and usual.", "reqps",
         query(f"sum(rate(nats_varz_jetstream_stats_api_total{{{NS}}}[$__rate_interval]))", "requests"),
         query(f"sum(rate(nats_varz_jetstream_stats_api_errors{{{NS}}}[$__rate_interval]))", "refused"), w=8,
     )

@@ -3,6 +3,7 @@
 from grafana import Board, falling, namespace, query, steps
 
 NS = 'namespace=~"$namespace"'
+ASKED = f'route!~"/(metrics|livez|readyz)", {NS}'  # by people, not by who watches
 
 
 def board():
@@ -43,8 +44,9 @@ def at_a_glance(board):
         "s", f"max(stemflow_oldest_job_seconds{{{NS}}})", steps(900, 3600),
     )
     board.stat(
-        "Dead letters", "Tasks that were given up and lie in `stemflow dead list`.", "short",
-        f"max(stemflow_dead_letters{{{NS}}})", steps(1),
+        "Given up", "Tasks that were given up within the last hour; `stemflow dead list` has them. Files that are no"
+        " audio do not count.", "short",
+        f"""round(sum(increase(stemflow_tasks_total{{outcome="dead", {NS}}}[1h])))""", steps(1),
     )
     board.stat(
         "Alerts", "Alerts of ours that fire now.", "short",
@@ -111,15 +113,15 @@ def where(board):
 def door(board):
     board.row("The front door")
     board.series(
-        "Requests by status", "HTTP requests to the gateway.", "reqps",
-        query(f"sum by (status) (rate(stemflow_http_requests_total{{{NS}}}[$__rate_interval]))", "{{status}}"),
+        "Requests by status", "HTTP requests to the gateway, probes and scrapes left out.", "reqps",
+        query(f"sum by (status) (rate(stemflow_http_requests_total{{{ASKED}}}[$__rate_interval]))", "{{status}}"),
         w=8, stack=True,
     )
     board.series(
         "Time to a reply", "From a request's head to its reply's, quantile 0.95 by route; uploads are as slow as"
         " whoever sends them.", "s",
         query(f"""histogram_quantile(0.95, sum by (route, le)
-            (rate(stemflow_http_request_seconds_bucket{{{NS}}}[$__rate_interval])))""", "{{route}}"), w=8,
+            (rate(stemflow_http_request_seconds_bucket{{{ASKED}}}[$__rate_interval])))""", "{{route}}"), w=8,
     )
     board.series(
         "Handed in", "Songs handed in: begun, joined to one under way, or already done. Per minute.",

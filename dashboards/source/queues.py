@@ -36,20 +36,20 @@ def waiting(board):
         thresholds=steps(300, 900),
     )
     board.series(
-        "Idle slots", "Slots that ask for a task and get none. Many of them while tasks wait: see dashboard NATS.",
-        "short", query(f"max by (stage, lane) (stemflow_workers_idle{{{OF}}})", "{{stage}} {{lane}}"),
+        "Idle slots", "Slots that ask for a task and get none, each in both lanes. Many of them while tasks wait: see"
+        " dashboard NATS.", "short", query(f"max by (stage) (stemflow_workers_idle{{{OF}}})", "{{stage}}"),
     )
 
 
 def dead(board):
     board.row("What was given up, and what came again")
     board.stat(
-        "Dead letters", "Tasks that lie in `stemflow dead list`; `dead redrive` tries them again.", "short",
-        f"max(stemflow_dead_letters{{{NS}}})", steps(1), w=6, h=8,
+        "Dead letters", "Tasks that lie in `stemflow dead list`, those of files that are no audio too; `dead redrive`"
+        " tries them again.", "short", f"max(stemflow_dead_letters{{{NS}}})", w=6, h=8,
     )
     board.series(
         "Given up", "Tasks that died, by stage, within an hour.", "short",
-        query(f'sum by (stage) (increase(stemflow_tasks_total{{outcome="dead", stage=~"$stage", {NS}}}[1h]))',
+        query(f'round(sum by (stage) (increase(stemflow_tasks_total{{outcome="dead", stage=~"$stage", {NS}}}[1h])))',
               "{{stage}}"), w=9,
     )
     board.series(

@@ -49,8 +49,8 @@ def model(board):
     board.series(
         "Times real time, by process", "Which of them is slow? A GPU that is shared or throttled shows here.",
         "suffix: ×",
-        query(f"""sum by (instance) (rate(stemflow_audio_seconds_total{{{OF}}}[$__rate_interval]))
-            / (sum by (instance) (rate(stemflow_busy_seconds_total{{{OF}}}[$__rate_interval])) > 0)""", "{{instance}}"),
+        query(f"""sum by (pod, instance) (rate(stemflow_audio_seconds_total{{{OF}}}[$__rate_interval]))
+            / (sum by (pod, instance) (rate(stemflow_busy_seconds_total{{{OF}}}[$__rate_interval])) > 0)""", "{{pod}}"),
     )
     board.table(
         "Devices", "What each process computes on, and how exactly.", "short",
@@ -58,7 +58,7 @@ def model(board):
     )
     board.series(
         "Memory", "Resident memory of each process that separates; a GPU's own is below.", "bytes",
-        query(f"process_resident_memory_bytes{{{NS}}} and on (instance) stemflow_device_info", "{{instance}}"),
+        query(f"process_resident_memory_bytes{{{NS}}} and on (instance) stemflow_device_info", "{{pod}}"),
     )
 
 

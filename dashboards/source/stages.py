@@ -55,12 +55,12 @@ def processes(board):
     of = 'namespace=~"$namespace"'
     board.series(
         "Memory", "Resident memory of each process.", "bytes",
-        query(f"process_resident_memory_bytes{{{of}}} and on (instance) stemflow_build_info", "{{instance}}"), w=8,
+        query(f"process_resident_memory_bytes{{{of}}} and on (instance) stemflow_build_info", "{{pod}}"), w=8,
     )
     board.series(
         "CPU", "Cores that each process takes.", "short",
         query(f"rate(process_cpu_seconds_total{{{of}}}[$__rate_interval])"
-              " and on (instance) stemflow_build_info", "{{instance}}"), w=8,
+              " and on (instance) stemflow_build_info", "{{pod}}"), w=8,
     )
     board.series(
         "Audio to and from the object store", "Bytes by bucket and direction.", "Bps",
