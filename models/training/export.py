@@ -30,13 +30,14 @@ def metadata(contents):
     """Class and arguments as Demucs wants them; beside them what people should know."""
     kwargs = {name: encode(value) for name, value in network.options(contents["config"]).items()}
     about = contents["about"]
+    steps = contents["before"] + contents["step"]
     return {
         "klass": "demucs.htdemucs.HTDemucs",
         "args": "[]",
         "kwargs": json.dumps(kwargs),
         "licence": LICENCE,
         "data": licences.statement(about["licences"]),
-        "training": json.dumps({"steps": contents["step"], "hours_of_music": about["hours"], "songs": about["songs"]}),
+        "training": json.dumps({"steps": steps, "hours_of_music": about["hours"], "songs": about["songs"]}),
     }
 
 

@@ -12,6 +12,10 @@ from pathlib import Path
 from . import material
 
 COPYRIGHT = Path("usr/share/doc")
+STATEMENT = (
+    "Trained only on music synthesized by models/training of Stemflow, from oscillators, noise and "
+    "material under permissive licences: "
+)
 
 
 class UnknownLicence(Exception):
@@ -108,10 +112,7 @@ def collect(packages=None, read=_copyright):
 def statement(rows):
     """What a model file says of the data it was trained on."""
     parts = [f"{', '.join(row['material'])} ({row['package']}: {row['licence']})" for row in rows]
-    return (
-        "Trained only on music synthesized by models/training of Stemflow, from oscillators, noise and "
-        "material under permissive licences: " + "; ".join(parts) + "."
-    )
+    return f"{STATEMENT}{'; '.join(parts)}."
 
 
 def table(rows):

@@ -1,13 +1,16 @@
 """The network: HTDemucs of Demucs 4.1 (S. Rouard et al., Hybrid Transformers for Music Source
 Separation, ICASSP 2023), as a config file describes it."""
 
+import json
 import tomllib
 from fractions import Fraction
 from pathlib import Path
 
 import torch
 from demucs.htdemucs import HTDemucs
+from safetensors import safe_open
 
+from . import licences
 from .audio import SAMPLE_RATE, SOURCES
 
 GATE = 1.0  # the bias with which the gates of a pass-through begin: they are 73 % open
@@ -34,6 +37,19 @@ def build(config):
     model = HTDemucs(**options(config))
     pass_through(model)
     return model
+
+
+def published(path):
+    """An exported file -> (weights of 32 bits, the steps that made them).
+
+    ValueError if it was not trained by this recipe: what else is in it could not be said.
+    """
+    with safe_open(path, framework="pt") as file:
+        about = file.metadata() or {}
+        if not about.get("data", "").startswith(licences.STATEMENT):
+            raise ValueError(f"{path} does not say that it was trained only on what this recipe makes")
+        weights = {name: file.get_tensor(name).float() for name in file.keys()}
+    return weights, json.loads(about["training"])["steps"]
 
 
 def parameters(model):

@@ -26,10 +26,11 @@ class Training:
 
     def __init__(self, config, device):
         self.config, self.device, self.step, self.seconds = config, device, 0, 0.0
+        self.before = 0  # steps of the training whose weights this one began with
         self.options = config["training"]
         self.model = network.build(config).to(device).train()
         self.optimizer = torch.optim.Adam(
-            self.model.parameters(), lr=self.options["learning_rate"], betas=(0.9, 0.99), foreach=device.type == "cuda"
+            self.model.parameters(), lr=self.options["learning_rate"], betas=(0.9, 0.99), fused=True
         )
         self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
 
@@ -85,15 +86,21 @@ class Training:
             scores[source] = round(float(np.median(heard)), 3) if heard else None
         return {"valid_l1": float((estimates - crops).abs().mean()), "valid_si_sdr": scores}
 
+    def begin_with(self, weights, steps):
+        self.model.load_state_dict(weights)
+        self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        self.before = steps
+
     def contents(self, about):
         return {
-            "config": self.config, "step": self.step, "seconds": self.seconds, "model": self.model.state_dict(),
+            "config": self.config, "step": self.step, "before": self.before, "seconds": self.seconds,
+            "model": self.model.state_dict(),
             "average": self.average, "optimizer": self.optimizer.state_dict(),
             "random": checkpoint.random_states(self.device), "about": about,
         }
 
     def restore(self, contents):
-        self.step, self.seconds = contents["step"], contents["seconds"]
+        self.step, self.before, self.seconds = contents["step"], contents["before"], contents["seconds"]
         self.model.load_state_dict(contents["model"])
         self.average = {name: value.to(self.device) for name, value in contents["average"].items()}
         self.optimizer.load_state_dict(contents["optimizer"])
@@ -132,6 +139,7 @@ def add_arguments(parser):
     parser.add_argument("data", type=Path, metavar="DATA")
     parser.add_argument("run", type=Path, metavar="RUN")
     parser.add_argument("--config", default="mini", help="a name in configs/, or a file")
+    parser.add_argument("--start", type=Path, metavar="FILE", help="an exported file, to begin a new run with")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so long; a later call goes on")
     parser.add_argument("--steps", type=int, help="how many there are in all, instead of the config's")
     parser.add_argument("--until", type=int, help="stop at this step, which may be before the last")
@@ -150,8 +158,17 @@ def _begin(args):
     training = Training(config, device)
     if earlier:
         training.restore(earlier)
+    elif args.start:
+        _start(training, args.start)
     rows = json.loads((args.data / "licences.json").read_text())
     return training, {"licences": rows, "statement": licences.statement(rows)}
+
+
+def _start(training, file):
+    try:
+        training.begin_with(*network.published(file))
+    except (ValueError, RuntimeError) as error:
+        sys.exit(f"train: cannot begin with {file}: {error}")
 
 
 def run(args):
@@ -176,7 +193,9 @@ def _loop(args, training, mixer, crops, segment, log, about):
     began, before = time.time(), training.seconds
     if training.step == 0:
         log.write(training.validate(crops, segment))
-    for stems in dataset.batches(mixer, seed, training.step, options["batch"], args.threads):
+    # A run that begins with another's weights has batches that the other has not had.
+    first = training.before + training.step
+    for stems in dataset.batches(mixer, seed, first, options["batch"], args.threads):
         enough = time.time() - began > 60 * args.minutes or stopped()
         if training.step >= last or enough:
             break

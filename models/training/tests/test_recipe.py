@@ -12,8 +12,9 @@ import numpy as np
 import soundfile
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 
-from training import checkpoint, evaluate, export, metrics
+from training import checkpoint, evaluate, export, metrics, network
 from training.audio import SAMPLE_RATE, SOURCES
 
 ROOT = Path(__file__).parents[3]
@@ -32,6 +33,10 @@ def training(*arguments):
 
 def lines(run):
     return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def validations(run):
+    return [line["valid_l1"] for line in lines(run) if "valid_l1" in line]
 
 
 class Recipe(unittest.TestCase):
@@ -87,7 +92,7 @@ class Recipe(unittest.TestCase):
             self.assertEqual(row["material"]["vocals"], ["awb"])
 
     def test_the_loss_falls(self):
-        valid = [line["valid_l1"] for line in lines(self.run_folder) if "valid_l1" in line]
+        valid = validations(self.run_folder)
         self.assertLess(valid[-1], 0.95 * valid[0])
 
     def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(self):
@@ -101,6 +106,22 @@ class Recipe(unittest.TestCase):
         for kind in ("model", "average"):
             for name, value in one[kind].items():
                 torch.testing.assert_close(value, other[kind][name], rtol=0, atol=1e-6, msg=f"{kind} {name}")
+
+    def test_a_training_goes_on_from_an_exported_file(self):
+        further = self.root / "further"
+        common = ("--config", "tiny", "--device", "cpu", "--steps", 2)
+        training("train", self.data, further, "--start", self.file, *common)
+        ended, began = validations(self.run_folder)[-1], validations(further)[0]
+        self.assertAlmostEqual(began, ended, delta=1e-4)
+        again = self.root / "further.safetensors"
+        training("export", further, again)
+        self.assertEqual(network.published(again)[1], STEPS + 2)
+
+    def test_a_training_does_not_go_on_from_what_it_does_not_know(self):
+        unknown = self.root / "unknown.safetensors"
+        save_file(export.tensors(checkpoint.load(self.run_folder)), unknown)
+        with self.assertRaisesRegex(AssertionError, "does not say that it was trained only on"):
+            training("train", self.data, self.root / "none", "--config", "tiny", "--start", unknown)
 
     def estimates(self, model):
         mix = torch.from_numpy(evaluate.middle(self.song("test", 0), 2).sum(0))
