@@ -46,7 +46,7 @@ const DOORS: [(Door, &str, &str, &str); 4] = [
     (
         Door::Submit,
         "submit",
-        "Separates a song of the bucket `queue`; takes model, stems, format, bitrate, overlap, lane",
+        "Separates a song of the bucket `queue`; takes model, stems, format, bitrate, overlap, lane, callback",
         r#"{"object": "song.mp3", …}"#,
     ),
     (Door::Status, "status", "Tells how a job stands", "<hash> or {\"hash\": …}"),

@@ -124,6 +124,12 @@ async fn whatever_befalls_a_job_nobody_is_refused_what_is_to_be_done() {
     while reader.next().await.unwrap().is_some() {}
     stand.gateway.remove(&done.run_id()).await.unwrap();
 
+    // The same once more, and by someone else when it is done.
+    let again = stand.submit("200").await;
+    stand.end_of(&again.hash).await;
+    let done = stand.hand_in("200", "another").await;
+    assert!(matches!(done, Submitted::Done(_)), "{done:?}");
+
     // A bad input; bad luck, a dead letter, another run of it, and a letter that is dropped.
     assert_eq!(stand.reason("no number").await, "no-number");
     assert_eq!(stand.reason("poison").await, "gave-up");
@@ -168,10 +174,6 @@ async fn whatever_befalls_a_job_nobody_is_refused_what_is_to_be_done() {
     assert_eq!(failed.error.unwrap().code, "undelivered");
 
     // Who wanted to know is told: of each of these ends, and of one that had come before.
-    let again = stand.submit("200").await;
-    stand.end_of(&again.hash).await;
-    let done = stand.hand_in("200", "another").await;
-    assert!(matches!(done, Submitted::Done(_)), "{done:?}");
     let owed = async || stand.gateway.next_notice().await.unwrap().expect("someone is owed an end");
     owed().await.postpone(Duration::from_millis(1)).await;
     let mut told = Vec::new();

@@ -16,7 +16,7 @@
 //! | `layout.rs` | how these are made |
 //! | `submit.rs` | how a job begins, and how it is cancelled |
 //! | `stage.rs` | what a stage sees |
-//! | `worker.rs` | how a task is done and handed over: the only file that acknowledges |
+//! | `worker.rs` | how a task is done and handed over: the only file that acknowledges one |
 //! | `worker/pull.rs` | where it gets its tasks |
 //! | `worker/attempt.rs` | one attempt at it: the stage at work, its lease, the clock |
 //! | `worker/tell.rs` | what is told of it meanwhile |
