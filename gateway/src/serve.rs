@@ -98,7 +98,7 @@ async fn run_behind(
     let _ = timeout(Duration::from_secs(1), running.join_next()).await;
     // Who is being told would else be told again.
     let _ = calling.await;
-    let _ = opened.client().flush().await;
+    opened.flush().await;
 }
 
 /// Makes what Stemflow lives in, as soon as NATS is there.

@@ -99,15 +99,19 @@ async fn a_job_goes_through_and_everything_is_on_three_servers() {
     let js = jetstream::new(diamond.bus.client().clone());
     let streams: Vec<_> = js.streams().try_collect().await.unwrap();
     let names: BTreeSet<&str> = streams.iter().map(|stream| stream.config.name.as_str()).collect();
-    assert_eq!(names, STREAMS.into_iter().chain(["KV_workflows"]).collect());
+    assert_eq!(names, STREAMS.into_iter().chain(["KV_workflows", "STEMFLOW_CALLBACKS"]).collect());
     for stream in &streams {
         let name = &stream.config.name;
         let replicas = stream.cluster.as_ref().map(|cluster| cluster.replicas.len());
         assert_eq!(replicas, Some(2), "{name}");
         let stream = js.get_stream(name).await.unwrap();
         let consumers: Vec<_> = stream.consumers().try_collect().await.unwrap();
-        // One for each stage and lane.
-        let expected = if name == "STEMFLOW" { 2 * STAGES.len() } else { 0 };
+        let expected = match name.as_str() {
+            // One for each stage and lane.
+            "STEMFLOW" => 2 * STAGES.len(),
+            "STEMFLOW_CALLBACKS" => 1,
+            _ => 0,
+        };
         assert_eq!(consumers.len(), expected, "{name}");
         for consumer in consumers {
             let replicas = consumer.cluster.map(|cluster| cluster.replicas.len());

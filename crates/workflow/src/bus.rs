@@ -1,17 +1,22 @@
 //! The connection to NATS, and the few ways in which Stemflow writes to it.
 
 use std::error::Error as StdError;
+use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::jetstream::{self, Context, kv, stream};
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::connect::{REQUEST_TIMEOUT, connect};
 use crate::names;
 use crate::write::{self, patiently};
+
+/// How long a process that ends waits until its last words are sent.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Something between us and NATS did not work. What to do is always the same: try again later,
 /// everything written here can be written again.
@@ -87,6 +92,12 @@ impl Bus {
     /// The connection itself, for what is not the workflow's business.
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Waits until all that was said is sent. While NATS is away there would be no end of that: then
+    /// it stays unsaid, as it does in a crash.
+    pub async fn flush(&self) {
+        let _ = timeout(LAST_WORDS, self.client.flush()).await;
     }
 
     /// True while there is a connection to a server.

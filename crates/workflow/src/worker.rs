@@ -97,7 +97,7 @@ pub(crate) async fn work_ready(
     while let Some(ended) = running.join_next().await {
         ended.during("run a worker")??;
     }
-    let _ = worker.bus.client.flush().await;
+    worker.bus.flush().await;
     Ok(())
 }
 
