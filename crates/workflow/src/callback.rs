@@ -11,15 +11,13 @@
 
 use std::time::Duration;
 
-use async_nats::StatusCode;
 use async_nats::jetstream::stream::Stream;
 use async_nats::jetstream::{AckKind, Message};
-use futures::StreamExt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::time::timeout;
 
+use crate::ask::PULL_EXPIRES;
 use crate::bus::{Bus, BusError, During, from_json, to_json};
 use crate::job::{Job, JobId};
 use crate::names;
@@ -27,11 +25,6 @@ use crate::write::{Fence, Write, purge_to};
 
 /// Callbacks that one run has at most: each is kept in the job's record.
 const MOST: usize = 16;
-/// How long one request for a notice waits at the server.
-const PULL_EXPIRES: Duration = Duration::from_secs(10);
-/// After which an answer is lost, past the time that the server was given.
-const ANSWER_LIMIT: Duration = Duration::from_secs(5);
-
 /// What became of the wish to be told of a run's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wish {
@@ -162,23 +155,12 @@ impl Bus {
     /// # Errors
     /// If NATS does not answer, or has no such consumer.
     pub async fn next_notice(&self) -> Result<Option<Notice>, BusError> {
-        let what = || "ask for a notice".to_owned();
-        let request = serde_json::json!({ "batch": 1, "expires": PULL_EXPIRES.as_nanos() as u64 });
-        let inbox = self.client.new_inbox();
-        let mut replies = self.client.subscribe(inbox.clone()).await.during(what())?;
-        let subject =
-            format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", names::CALLBACK_STREAM, names::CALLBACK);
-        self.client.publish_with_reply(subject, inbox, to_json(&request)?).await.during(what())?;
-        let Ok(Some(reply)) = timeout(PULL_EXPIRES + ANSWER_LIMIT, replies.next()).await else {
-            return Ok(None);
-        };
-        match reply.status {
-            None => self.read_notice(Message { message: reply, context: self.js.clone() }).await,
-            Some(StatusCode::NOT_FOUND | StatusCode::TIMEOUT) => Ok(None),
-            Some(status) => {
-                let reason = reply.description.unwrap_or_else(|| status.to_string());
-                Err(BusError::new(what(), reason.to_string()))
-            }
+        let what = "ask for a notice".to_owned();
+        let wait = Some(PULL_EXPIRES);
+        let mut asked = self.ask(names::CALLBACK_STREAM, names::CALLBACK, wait, what).await?;
+        match asked.answer().await? {
+            Some(message) => self.read_notice(message).await,
+            None => Ok(None),
         }
     }
 

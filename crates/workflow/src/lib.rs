@@ -17,6 +17,7 @@
 //! | `submit.rs` | how a job begins, and how it is cancelled |
 //! | `stage.rs` | what a stage sees |
 //! | `worker.rs` | how a task is done and handed over: the only file that acknowledges one |
+//! | `ask.rs` | how one message is asked for |
 //! | `worker/pull.rs` | where it gets its tasks |
 //! | `worker/attempt.rs` | one attempt at it: the stage at work, its lease, the clock |
 //! | `worker/tell.rs` | what is told of it meanwhile |
@@ -58,6 +59,7 @@
 
 mod access;
 mod advance;
+mod ask;
 mod backlog;
 mod bus;
 mod callback;

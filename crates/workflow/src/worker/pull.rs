@@ -10,22 +10,15 @@ use std::time::Duration;
 
 use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::{Consumer, pull};
-use async_nats::{StatusCode, Subscriber};
-use futures::StreamExt;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::{CONNECT_RETRY, decline};
-use crate::bus::{Bus, BusError, During, to_json};
+use crate::ask::{Asked, PULL_EXPIRES};
+use crate::bus::{Bus, BusError, During};
 use crate::config::Config;
 use crate::job::Lane;
 use crate::names;
-
-/// How long one request for a task waits at the server, and so how long a worker may wait in vain
-/// after the server has lost it. Without heartbeats: a lost request costs no more than this.
-const PULL_EXPIRES: Duration = Duration::from_secs(10);
-/// After which an answer is lost, past the time that the server was given.
-const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
 /// Connects, and waits for the consumers, which `stemflow init` or the gateway makes.
 pub(super) async fn open(
@@ -123,66 +116,22 @@ impl Pull {
     }
 
     async fn ask(&self, lane: Lane, wait: Option<Duration>) -> Result<Asked, BusError> {
-        let what = || format!("ask for a task of `{}`", self.stage);
-        let request = match wait {
-            Some(wait) => serde_json::json!({ "batch": 1, "expires": wait.as_nanos() as u64 }),
-            None => serde_json::json!({ "batch": 1, "no_wait": true }),
-        };
-        let client = &self.bus.client;
-        let inbox = client.new_inbox();
-        let replies = client.subscribe(inbox.clone()).await.during(what())?;
-        let consumer = names::consumer(self.stage, lane);
-        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{consumer}", names::STREAM);
-        client.publish_with_reply(subject, inbox, to_json(&request)?).await.during(what())?;
-        let limit = wait.unwrap_or_default() + ANSWER_LIMIT;
-        Ok(Asked { bus: self.bus.clone(), replies, limit, stage: self.stage })
+        let what = format!("ask for a task of `{}`", self.stage);
+        self.bus.ask(names::STREAM, &names::consumer(self.stage, lane), wait, what).await
     }
 
     /// The server forgets a request that nobody listens for any more. A task that it has sent in
     /// the same moment is another worker's at once, or if it is missed here as well, once its lease
     /// has run out.
     fn take_back(&self, mut asked: Asked) {
+        let bus = self.bus.clone();
         tokio::spawn(async move {
-            if asked.replies.drain().await.is_err() {
+            if !asked.withdraw().await {
                 return;
             }
-            while let Some(reply) = asked.replies.next().await {
-                if reply.status.is_none() {
-                    decline(&asked.bus, asked.message(reply)).await;
-                }
+            while let Some(task) = asked.late().await {
+                decline(&bus, task).await;
             }
         });
-    }
-}
-
-/// A request for a task that is on its way.
-struct Asked {
-    bus: Bus,
-    replies: Subscriber,
-    limit: Duration,
-    stage: &'static str,
-}
-
-impl Asked {
-    /// A task, or that there is none.
-    async fn answer(&mut self) -> Result<Option<Message>, BusError> {
-        let Ok(Some(reply)) = timeout(self.limit, self.replies.next()).await else {
-            return Ok(None);
-        };
-        match reply.status {
-            None => Ok(Some(self.message(reply))),
-            Some(StatusCode::NOT_FOUND | StatusCode::TIMEOUT) => Ok(None),
-            Some(status) => {
-                let reason = reply.description.unwrap_or_else(|| status.to_string());
-                Err(BusError::new(
-                    format!("ask for a task of `{}`", self.stage),
-                    reason.to_string(),
-                ))
-            }
-        }
-    }
-
-    fn message(&self, message: async_nats::Message) -> Message {
-        Message { message, context: self.bus.js.clone() }
     }
 }
