@@ -243,3 +243,23 @@ async fn a_worker_that_is_stopped_costs_its_task_no_attempt() {
     let job = diamond.wait_for_end(&id).await;
     assert_eq!(job.state, JobState::Done, "{job:#?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_stopped_while_its_server_is_gone_ends() {
+    let diamond = Diamond::start().await;
+    let mut worker = tokio::process::Command::new(binary("diamond"));
+    worker.env("NATS_URL", diamond.server.url()).env("STAGE", "join").kill_on_drop(true);
+    let mut worker = worker.spawn().unwrap();
+    let js = jetstream::new(diamond.bus.client().clone());
+    let consumer = js.get_consumer_from_stream::<pull::Config, _, _>("join", "STEMFLOW");
+    let consumer = consumer.await.unwrap();
+    let deadline = Deadline::after(Duration::from_secs(30));
+    while consumer.get_info().await.unwrap().num_waiting == 0 {
+        deadline.pause_async(|| "it does not ask for tasks".to_owned()).await;
+    }
+    drop(diamond);
+    let pid = worker.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let ended = tokio::time::timeout(Duration::from_secs(30), worker.wait()).await;
+    assert!(ended.expect("it waits for its server").unwrap().success());
+}
