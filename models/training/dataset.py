@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from .audio import SAMPLE_RATE, SOURCES, chance, decibels, read
+from .effects import maybe, random_eq
 from .generate import song_folders, song_frames
 
 SPEEDS = (0.89, 1.12)
@@ -94,6 +95,7 @@ class Mixer:
     def _augmented(self, sound, rng):
         if chance(rng, self.options["drop"]):
             return np.zeros_like(sound)
+        sound = maybe(rng, self.options["equalize"], random_eq, sound.T, rng).T
         sign = -1 if chance(rng, 0.5) else 1
         sound = sound[::-1] if chance(rng, 0.5) else sound
         return sound * (sign * decibels(rng.uniform(*GAINS_DB)))

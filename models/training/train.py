@@ -15,10 +15,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from . import checkpoint, dataset, licences, loss, metrics, network
+from . import checkpoint, dataset, licences, loss, metrics, network, replicas
 from .audio import SOURCES
 
 REPORT_EVERY = 15  # seconds
+
+
+def weights(model):
+    """A copy of them."""
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 
 class Training:
@@ -32,7 +37,7 @@ class Training:
         self.optimizer = torch.optim.Adam(
             self.model.parameters(), lr=self.options["learning_rate"], betas=(0.9, 0.99), fused=True
         )
-        self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        self.average = weights(self.model)
 
     def learning_rate(self):
         """Linear warm-up, then half a cosine down to a fiftieth."""
@@ -40,26 +45,31 @@ class Training:
         progress = min(1, self.step / self.options["steps"])
         return self.options["learning_rate"] * warm * (0.02 + 0.49 * (1 + math.cos(math.pi * progress)))
 
-    def estimate(self, mix):
-        """[batch, 2, frames] -> [batch, 4, 2, frames]. On CUDA the layers compute in bfloat16; Demucs
-        scales their output by a float32 tensor, so that its inverse STFT is in float32 again."""
-        with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
-            return self.model(mix)
+    def gradient(self, model, stems):
+        """Leaves the gradient of the loss on [batch, 4, 2, frames] in `model`, and gives the loss.
 
-    def advance(self, stems):
-        """One step on [batch, 4, 2, frames]; gives the numbers of the log."""
+        On CUDA the layers compute in bfloat16; Demucs scales their output by a float32 tensor, so that
+        its inverse STFT is in float32 again.
+        """
+        stems = stems.to(self.device, non_blocking=True)
+        with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
+            estimate = model(stems.sum(1))
+        value, waveform = loss.total(estimate, stems, self.options["spectral"])
+        model.zero_grad(set_to_none=True)
+        value.backward()
+        return {"loss": value.detach(), "l1": waveform.detach()}
+
+    def update(self):
+        """One step along the gradient that lies in the network."""
         rate = self.learning_rate()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        value, waveform = loss.total(self.estimate(stems.sum(1)), stems, self.options["spectral"])
-        self.optimizer.zero_grad(set_to_none=True)
-        value.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options["clip"])
         if torch.isfinite(norm):
             self.optimizer.step()
         self.step += 1
         self._update_average()
-        return {"loss": value.detach(), "l1": waveform.detach(), "gradient": norm.detach(), "rate": rate}
+        return {"gradient": norm.detach(), "rate": rate}
 
     @torch.no_grad()
     def _update_average(self):
@@ -72,7 +82,7 @@ class Training:
     @torch.no_grad()
     def validate(self, crops, segment):
         """The averaged network on [n, 4, 2, frames]: mean L1, and the median SI-SDR of each stem."""
-        live = {name: value.clone() for name, value in self.model.state_dict().items()}
+        live = weights(self.model)
         self.model.load_state_dict(self.average)
         self.model.eval()
         self.model.segment = segment
@@ -86,9 +96,9 @@ class Training:
             scores[source] = round(float(np.median(heard)), 3) if heard else None
         return {"valid_l1": float((estimates - crops).abs().mean()), "valid_si_sdr": scores}
 
-    def begin_with(self, weights, steps):
-        self.model.load_state_dict(weights)
-        self.average = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+    def begin_with(self, published, steps):
+        self.model.load_state_dict(published)
+        self.average = weights(self.model)
         self.before = steps
 
     def contents(self, about):
@@ -144,7 +154,7 @@ def add_arguments(parser):
     parser.add_argument("--steps", type=int, help="how many there are in all, instead of the config's")
     parser.add_argument("--until", type=int, help="stop at this step, which may be before the last")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, default=2, help="of torch on a CPU, and that read songs")
+    parser.add_argument("--threads", type=int, default=2, help="that read songs; and on a CPU that train")
 
 
 def _begin(args):
@@ -195,11 +205,13 @@ def _loop(args, training, mixer, crops, segment, log, about):
         log.write(training.validate(crops, segment))
     # A run that begins with another's weights has batches that the other has not had.
     first = training.before + training.step
-    for stems in dataset.batches(mixer, seed, first, options["batch"], args.threads):
+    batches = dataset.batches(mixer, seed, first, options["batch"], args.threads)
+    copies = args.threads if args.device == "cpu" else 1
+    for values in replicas.gradients(training.model, batches, copies, training.gradient):
         enough = time.time() - began > 60 * args.minutes or stopped()
         if training.step >= last or enough:
             break
-        values = training.advance(stems.to(training.device, non_blocking=True))
+        values |= training.update()
         training.seconds = before + time.time() - began
         log.add(values)
         if training.step % options["validate_every"] == 0:
