@@ -115,17 +115,23 @@ def door(board):
     board.series(
         "Requests by status", "HTTP requests to the gateway, probes and scrapes left out.", "reqps",
         query(f"sum by (status) (rate(stemflow_http_requests_total{{{ASKED}}}[$__rate_interval]))", "{{status}}"),
-        w=8, stack=True,
+        w=6, stack=True,
     )
     board.series(
         "Time to a reply", "From a request's head to its reply's, quantile 0.95 by route; uploads are as slow as"
         " whoever sends them.", "s",
         query(f"""histogram_quantile(0.95, sum by (route, le)
-            (rate(stemflow_http_request_seconds_bucket{{{ASKED}}}[$__rate_interval])))""", "{{route}}"), w=8,
+            (rate(stemflow_http_request_seconds_bucket{{{ASKED}}}[$__rate_interval])))""", "{{route}}"), w=6,
     )
     board.series(
         "Handed in", "Songs handed in: begun, joined to one under way, or already done. Per minute.",
         "suffix: songs/min",
         query(f"60 * sum by (outcome) (rate(stemflow_jobs_submitted_total{{{NS}}}[$__rate_interval]))", "{{outcome}}"),
-        w=8, stack=True,
+        w=6, stack=True,
+    )
+    board.series(
+        "Callbacks", "Tries to tell someone that a song has ended, per minute: `retry` was not heard and comes again,"
+        " `given-up` was not heard for a day.", "suffix: calls/min",
+        query(f"60 * sum by (outcome) (rate(stemflow_callbacks_total{{{NS}}}[$__rate_interval]))", "{{outcome}}"),
+        w=6, stack=True,
     )
