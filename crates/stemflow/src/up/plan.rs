@@ -227,6 +227,9 @@ fn find(name: &str, folder: &Path) -> anyhow::Result<PathBuf> {
 fn nats_program(path: PathBuf, args: &Args, nats: &Reserved) -> Program {
     let address = nats.address();
     let mut words: Vec<OsString> = vec![
+        // Else it is called by its key, in dashboards too, and has another one after each start.
+        "--name".into(),
+        "nats".into(),
         "--jetstream".into(),
         "--store_dir".into(),
         args.data.clone().into(),
