@@ -154,7 +154,7 @@ def add_arguments(parser):
     parser.add_argument("--steps", type=int, help="how many there are in all, instead of the config's")
     parser.add_argument("--until", type=int, help="stop at this step, which may be before the last")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, default=2, help="that read songs; and on a CPU that train")
+    parser.add_argument("--threads", type=int, default=2, help="that read songs, and train on a CPU (see replicas.py)")
 
 
 def _begin(args):
