@@ -19,6 +19,17 @@ const AGREES_WITHIN: Duration = Duration::from_secs(60);
 /// How long a leader may take to answer; one that takes longer is asked again.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
+/// The streams that jobs go through, whose leaders may be killed or moved.
+pub const STREAMS: [&str; 7] = [
+    "STEMFLOW",
+    "STEMFLOW_DEAD",
+    "STEMFLOW_CALLBACKS",
+    "KV_jobs",
+    "OBJ_queue",
+    "OBJ_work",
+    "OBJ_output",
+];
+
 /// A cluster of three nats-servers with JetStream, whose networks can be cut; killed and cleaned up
 /// when dropped. Its nodes are numbered from 0.
 pub struct Cluster {

@@ -16,7 +16,7 @@ mod stack;
 mod wire;
 
 pub use closure::Closure;
-pub use cluster::Cluster;
+pub use cluster::{Cluster, STREAMS};
 pub use collector::{Collector, Seen};
 pub use diamond::{DIAMOND, Diamond, STAGES, SUM, join, label, split, square, stage};
 pub use guarded::Guarded;

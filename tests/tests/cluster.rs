@@ -12,8 +12,8 @@ use async_nats::jetstream;
 use futures::TryStreamExt;
 use futures::future::join_all;
 use tests::{
-    Cluster, Deadline, Deed, Diamond, Point, STAGES, SUM, Wire, binary, join, label, split, square,
-    stage,
+    Cluster, Deadline, Deed, Diamond, Point, STAGES, STREAMS, SUM, Wire, binary, join, label,
+    split, square, stage,
 };
 use tokio::process::Command;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -21,17 +21,6 @@ use workflow::{Bucket, Bus, Job, JobId, JobState, Rounds, reconcile};
 
 /// No task of the diamond takes that long.
 const LEASE: Duration = Duration::from_secs(6);
-
-/// The streams that jobs go through.
-const STREAMS: [&str; 7] = [
-    "STEMFLOW",
-    "KV_jobs",
-    "OBJ_queue",
-    "OBJ_work",
-    "OBJ_output",
-    "STEMFLOW_DEAD",
-    "STEMFLOW_CALLBACKS",
-];
 
 /// Sends jobs as long as it is held, one after the other, each with a fan-out of its own.
 struct Load {

@@ -25,6 +25,7 @@ use crate::write::{Fence, Write, purge_to};
 
 /// Callbacks that one run has at most: each is kept in the job's record.
 const MOST: usize = 16;
+
 /// What became of the wish to be told of a run's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wish {

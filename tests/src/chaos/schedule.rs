@@ -5,22 +5,11 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use crate::Cluster;
+use crate::{Cluster, STREAMS};
 
 /// Which processes there are, and how many of each: gateways first.
 pub(crate) const PROCESSES: [(&str, usize); 5] =
     [("gateway", 2), ("decode", 2), ("separate", 2), ("encode", 2), ("publish", 2)];
-
-/// Streams whose leaders are killed.
-const STREAMS: [&str; 7] = [
-    "STEMFLOW",
-    "STEMFLOW_DEAD",
-    "STEMFLOW_CALLBACKS",
-    "KV_jobs",
-    "OBJ_queue",
-    "OBJ_work",
-    "OBJ_output",
-];
 
 /// From one fault to processes and clients to the next, in seconds.
 const PROCESS_PAUSE: std::ops::Range<u64> = 4..12;
