@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from . import drums, effects, material, mastering, singing, synth
+from . import drums, effects, material, mastering, singing, strings, synth
 from .audio import SOURCES, chance, decibels, frames, with_level
 from .composer import Song
 from .effects import butterworth, maybe
@@ -50,8 +50,11 @@ def drum_stem(song, count, rng, studio):
 
 def bass_stem(song, count, rng, studio):
     notes = song.bass()
-    if chance(rng, 0.4):
+    kind = rng.uniform()
+    if kind < 0.3:
         sound, name = synth.render(notes, count, rng, "bass"), "synthesized"
+    elif kind < 0.65:
+        sound, name = strings.render(notes, count, rng, "bass"), "plucked"
     else:
         sound, _, name = _sampled(notes, count, rng, studio, "bass")
     sound = effects.width(sound, rng.choice([0, 0, 0.3, 1]))
@@ -81,12 +84,15 @@ def _part(song, count, rng, studio):
     """One instrument of the stem `other`."""
     part = PARTS[rng.integers(len(PARTS))]
     notes, role = getattr(song, part)(), _role(part, rng)
-    if part != "power_chords" and chance(rng, 0.25):
+    program = None
+    if role == "guitar" and chance(rng, 0.35):
+        sound, name = strings.render(notes, count, rng, "guitar"), "plucked"
+    elif part != "power_chords" and chance(rng, 0.25):
         sound, name = synth.render(notes, count, rng, "pad" if part == "pads" else "pluck"), "synthesized"
     else:
         sound, program, name = _sampled(notes, count, rng, studio, role)
-        if role == "guitar" and chance(rng, 0.6):
-            sound = _amplified(sound, program, rng)
+    if role == "guitar" and name != "synthesized" and chance(rng, 0.6):
+        sound = _amplified(sound, program, rng)
     sound = with_level(sound, 0.08)
     sound = maybe(rng, 0.4, effects.width, sound, 0)
     sound = effects.width(sound, rng.uniform(0.3, 1.7))

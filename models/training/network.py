@@ -7,10 +7,9 @@ from fractions import Fraction
 from pathlib import Path
 
 import torch
-from demucs.htdemucs import HTDemucs
 from safetensors import safe_open
 
-from . import licences
+from . import licences, resynthesis
 from .audio import SAMPLE_RATE, SOURCES
 
 GATE = 1.0  # the bias with which the gates of a pass-through begin: they are 73 % open
@@ -34,7 +33,7 @@ def options(config):
 def build(config):
     """A network to begin training with: random, and near to giving each stem a quarter of the mix."""
     torch.manual_seed(config["seed"])
-    model = HTDemucs(**options(config))
+    model = resynthesis.Network(**options(config))
     pass_through(model)
     return model
 

@@ -21,6 +21,10 @@ from .audio import SOURCES
 REPORT_EVERY = 15  # seconds
 
 
+def quick_at_bfloat16(device):
+    return device.type == "cuda" or torch.cpu.get_capabilities().get("avx512_bf16", False)
+
+
 def weights(model):
     """A copy of them."""
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
@@ -32,7 +36,7 @@ class Training:
     def __init__(self, config, device):
         self.config, self.device, self.step, self.seconds = config, device, 0, 0.0
         self.before = 0  # steps of the training whose weights this one began with
-        self.options = config["training"]
+        self.options, self.bfloat16 = config["training"], quick_at_bfloat16(device)
         self.model = network.build(config).to(device).train()
         self.optimizer = torch.optim.Adam(
             self.model.parameters(), lr=self.options["learning_rate"], betas=(0.9, 0.99), fused=True
@@ -48,11 +52,11 @@ class Training:
     def gradient(self, model, stems):
         """Leaves the gradient of the loss on [batch, 4, 2, frames] in `model`, and gives the loss.
 
-        On CUDA the layers compute in bfloat16; Demucs scales their output by a float32 tensor, so that
-        its inverse STFT is in float32 again.
+        The layers compute in bfloat16 where the device is quick at it; Demucs scales their output by a
+        float32 tensor, so that its inverse STFT is in float32 again.
         """
         stems = stems.to(self.device, non_blocking=True)
-        with torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda"):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             estimate = model(stems.sum(1))
         value, waveform = loss.total(estimate, stems, self.options["spectral"])
         model.zero_grad(set_to_none=True)

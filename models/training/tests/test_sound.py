@@ -2,12 +2,13 @@
 
 import tempfile
 import unittest
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from training import audio, composer, drums, effects, fluid, generate, mastering, material, metrics, singing
-from training import soundfont, synth, voices
+from training import soundfont, strings, synth, voices
 from training.composer import Note
 
 RATE = audio.SAMPLE_RATE
@@ -53,6 +54,26 @@ class Instruments(unittest.TestCase):
             sound = synth.wave(wave, np.full(RATE, float(audio.hertz(45))), np.random.default_rng(0))
             self.assertLess(cents(sound, 45), 10, wave)
             self.assertLess(np.abs(sound).max(), 1.3, wave)
+
+    def test_a_string_plays_the_key_that_is_written_until_it_is_damped(self):
+        for seed in range(12):
+            for kind, key in (("bass", 45), ("guitar", 57)):
+                rng = np.random.default_rng(seed)
+                string = strings.draw_string(rng, kind)
+                sound = strings.pluck(string, key, 0.5, 0.9, rng)
+                self.assertLess(cents(sound[: audio.frames(0.3)], key), 40, string)
+                self.assertLess(np.abs(sound[-100:]).max(), 0.02 * np.abs(sound).max(), string)
+
+    def test_who_plucks_harder_plucks_brighter(self):
+        rng = np.random.default_rng(0)
+        string = replace(strings.draw_string(rng, "bass"), click=0.0)
+
+        def treble(strength):
+            sound = strings.pluck(string, 40, 0.5, strength, rng).mean(1)
+            spectrum = np.abs(np.fft.rfft(sound))
+            return spectrum[np.fft.rfftfreq(len(sound), 1 / RATE) > 400].sum() / spectrum.sum()
+
+        self.assertGreater(treble(1.0), 1.2 * treble(0.3))
 
     def test_a_saw_has_few_aliases(self):
         frequency = 3_000.7

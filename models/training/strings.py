@@ -1,0 +1,91 @@
+"""Plucked strings, drawn anew for each part: soundfonts have few basses and guitars.
+
+A string is a sum of decaying partials; where it is plucked and where its pickup lies decide how loud
+each is. N. H. Fletcher, T. D. Rossing, The Physics of Musical Instruments (2nd ed., 1998), chapter 2.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .audio import add_at, chance, frames, hertz, log_uniform, stereo, times
+from .effects import butterworth, peak_filter
+
+HIGHEST = 16_000  # Hz
+
+
+@dataclass(frozen=True)
+class String:
+    pluck: float  # where it is plucked, and where its pickup is: shares of its length
+    pickup: float | None  # None: it is heard through a body
+    brightness: float  # Hz above which a plucking finger, or pick, is too wide
+    stiffness: float
+    ring: float  # seconds in which the fundamental falls to 1/e
+    loss: float  # how much sooner treble dies: 1/s at 1 kHz, with the square of the frequency
+    tension: float  # by which share its frequency begins too high
+    click: float  # of the finger, against the string
+    stop: float  # seconds in which a hand damps it
+    body: float  # Hz
+
+
+def draw_string(rng, kind):
+    """`kind` is bass or guitar."""
+    low = kind == "bass"
+    return String(
+        pluck=rng.uniform(0.06, 0.35),
+        pickup=None if chance(rng, 0.2) else rng.uniform(0.05, 0.3),
+        brightness=log_uniform(rng, 300, 5_000) if low else log_uniform(rng, 1_000, 8_000),
+        stiffness=log_uniform(rng, 2e-5, 4e-4),
+        ring=log_uniform(rng, 0.25, 4) if low else log_uniform(rng, 0.3, 3),
+        loss=log_uniform(rng, 0.5, 8),
+        tension=rng.uniform(0, 0.006),
+        click=log_uniform(rng, 0.01, 0.4),
+        stop=log_uniform(rng, 0.01, 0.1),
+        body=log_uniform(rng, 70, 130) if low else log_uniform(rng, 90, 220),
+    )
+
+
+def _partials(string, frequency, strength):
+    """(frequencies in Hz, amplitudes, decays in 1/s), each [partials]."""
+    numbers = np.arange(1, int(HIGHEST / frequency) + 1)
+    frequencies = numbers * frequency * np.sqrt(1 + string.stiffness * numbers**2)
+    amplitudes = np.sin(numbers * np.pi * string.pluck) / numbers
+    if string.pickup is not None:
+        amplitudes = amplitudes * np.sin(numbers * np.pi * string.pickup)
+    # Who plucks harder plucks brighter.
+    amplitudes = amplitudes * np.exp(-((frequencies / (string.brightness * (0.4 + 0.8 * strength))) ** 2))
+    decays = 1 / string.ring + string.loss * (frequencies / 1_000) ** 2
+    heard = (frequencies < HIGHEST) & (np.abs(amplitudes) > 1e-4 * np.abs(amplitudes).max())
+    return tuple(each[heard] for each in (frequencies, amplitudes, decays))
+
+
+def _vibration(string, frequency, count, strength):
+    """[count]"""
+    time, sound = times(count), np.zeros(count)
+    # The cycles of 1 Hz: a string that is pulled out far is tighter, and so higher, at first.
+    cycles = time + string.tension * strength * 0.1 * (1 - np.exp(-time / 0.1))
+    for partial, amplitude, decay in zip(*_partials(string, frequency, strength)):
+        end = min(count, frames(7 / decay) + 1)
+        sound[:end] += amplitude * np.exp(-decay * time[:end]) * np.sin(2 * np.pi * partial * cycles[:end])
+    return sound / (np.abs(sound).max() + 1e-9)
+
+
+def pluck(string, key, seconds, strength, rng):
+    """A note of `strength` 0 to 1 -> [frames, 2]"""
+    count = frames(seconds + 5 * string.stop)
+    sound = _vibration(string, float(hertz(key)), count, strength)
+    noise = rng.standard_normal(count) * np.exp(-times(count) / rng.uniform(0.002, 0.012))
+    sound += string.click * strength * butterworth(noise, 2 * string.brightness, "low")
+    held = np.exp(-np.maximum(0, times(count) - seconds) / string.stop)
+    sound = stereo(sound * held * strength)
+    return sound if string.pickup is not None else peak_filter(sound, string.body, 8, 1.2)
+
+
+def render(notes, count, rng, kind):
+    """[Note] -> [count, 2]"""
+    string, track = draw_string(rng, kind), np.zeros((count, 2), np.float32)
+    for note in notes:
+        start = frames(note.start)
+        if start < count:
+            add_at(track, pluck(string, note.key, note.seconds, note.velocity / 127, rng), start)
+    return track
