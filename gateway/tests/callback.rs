@@ -21,7 +21,7 @@ use gateway::callback::{Guard, Pace};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use support::{BAD_SONG, Stand};
-use tests::{Collector, Deadline, Deed, Point, Wire, binary, tree};
+use tests::{Collector, Deadline, Deed, Point, Port, Wire, binary, tree};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -402,7 +402,8 @@ async fn a_gateway_that_is_killed_before_it_takes_note_has_another_tell_again() 
     let folder = tempfile::tempdir().unwrap();
     let (workflow, log) = (folder.path().join("workflow.toml"), folder.path().join("log"));
     std::fs::write(&workflow, support::WORKFLOW).unwrap();
-    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let port = Port::reserve();
+    let address = port.address();
     let settled = Point::before("$JS.API.STREAM.PURGE.STEMFLOW_CALLBACKS");
     let wire = Wire::lay(&stand.nats.url(), Some((settled, Deed::Hang))).await;
     let mut gateway = tokio::process::Command::new(binary("gateway"));

@@ -3,12 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use tests::{Closure, Deadline, Deed, Mortal, NatsServer, Point, Wire, binary, tree};
+use tests::{Closure, Deadline, Deed, Mortal, NatsServer, Point, Port, Wire, binary, tree};
 use tokio_util::sync::CancellationToken;
 use workflow::{Bucket, Bus, Graph, Job, JobState, Output, Rounds, layout, reconcile};
 
@@ -31,7 +31,7 @@ struct Stand {
     nats: NatsServer,
     bus: Bus,
     folder: tempfile::TempDir,
-    address: SocketAddr,
+    port: Port,
     shutdown: CancellationToken,
 }
 
@@ -42,8 +42,8 @@ impl Stand {
         let bus = layout::ensure(&nats.config(), &graph, 1).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("workflow.toml"), WORKFLOW).unwrap();
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
-        Self { nats, bus, folder, address, shutdown: CancellationToken::new() }
+        let (port, shutdown) = (Port::reserve(), CancellationToken::new());
+        Self { nats, bus, folder, port, shutdown }
     }
 
     /// Starts a worker for each stage.
@@ -65,7 +65,7 @@ impl Stand {
 
     /// How the gateway is started, again and again on the same port.
     fn command(&self) -> impl Fn(&str) -> Command + Send + 'static {
-        let (address, workflow) = (self.address, self.folder.path().join("workflow.toml"));
+        let (address, workflow) = (self.port.address(), self.folder.path().join("workflow.toml"));
         move |url| gateway_command(url, address, &workflow)
     }
 
@@ -78,7 +78,7 @@ impl Stand {
     }
 
     async fn send(&self) -> bool {
-        let url = format!("http://{}/apiv1/separate", self.address);
+        let url = format!("http://{}/apiv1/separate", self.port.address());
         let request = reqwest::Client::new().post(url).header("content-type", "audio/mpeg");
         let reply = request.body(SONG).timeout(Duration::from_secs(20)).send().await;
         reply.is_ok_and(|reply| reply.status().is_success())

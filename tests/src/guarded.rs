@@ -1,6 +1,5 @@
 use std::ffi::OsString;
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -8,6 +7,7 @@ use tempfile::TempDir;
 use workflow::{Access, Config};
 
 use crate::nats;
+use crate::port::Port;
 use crate::process::Process;
 use crate::stack::{binary, tree};
 
@@ -48,11 +48,8 @@ impl Guarded {
     /// If one does not come up.
     pub fn three(workflow: &str) -> Self {
         let directory = prepare(workflow, |accounts| accounts);
-        let free: Vec<TcpListener> =
-            (0..3).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port is free")).collect();
-        let ports = free.iter().map(|port| port.local_addr().expect("it has one").port());
-        let routes: Vec<String> = ports.map(|port| format!("nats://127.0.0.1:{port}")).collect();
-        drop(free);
+        let reserved = [(); 3].map(|()| Port::reserve());
+        let routes = reserved.each_ref().map(|port| format!("nats://{}", port.address()));
         let servers = routes.iter().enumerate().map(|(number, route)| {
             let name = format!("nats-{number}");
             let environment = [

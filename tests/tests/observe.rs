@@ -7,7 +7,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use tests::{Deadline, Metrics, PATIENCE, Stack, binary, song};
+use tests::{Deadline, Metrics, PATIENCE, Port, Stack, binary, song};
 
 const STAGES: [&str; 4] = ["decode", "separate", "encode", "publish"];
 
@@ -141,15 +141,14 @@ async fn what_waits_is_counted_and_grows_old() {
 /// A stage that cannot reach NATS is alive and not ready, and says why.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stage_without_nats_is_alive_and_not_ready() {
-    // Bound and let go: free for the moment it takes.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let port = Port::reserve();
+    let url = port.address().to_string();
     let mut stage = Command::new(binary("decode"))
         .env("NATS_URL", "nats://127.0.0.1:1")
-        .env("STEMFLOW_OBSERVE", port.to_string())
+        .env("STEMFLOW_OBSERVE", &url)
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let url = port.to_string();
     let deadline = Deadline::after(PATIENCE);
     let (code, reason) = loop {
         if let Ok(answer) = reqwest::get(format!("http://{url}/readyz")).await {

@@ -13,7 +13,7 @@ use async_nats::{ConnectOptions, Event, ServerError, jetstream};
 use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::Value;
-use tests::{Deadline, Guarded, PATIENCE, answer, binary, song, tree};
+use tests::{Deadline, Guarded, PATIENCE, Port, answer, binary, song, tree};
 use tokio::sync::mpsc;
 use workflow::{Access, Bus, Config, Graph, layout};
 
@@ -68,8 +68,8 @@ fn stemflow(server: &Guarded, words: &[&str]) -> String {
 async fn songs_go_through_with_each_service_under_its_own_user() {
     let server = Guarded::start(&workflow_in_the_tree());
     stemflow(&server, &["init"]);
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let listen = format!("127.0.0.1:{port}");
+    let port = Port::reserve();
+    let listen = port.address().to_string();
     let environment = [("STEMFLOW_LISTEN", listen.as_str()), ("STEMFLOW_CALLBACK_PRIVATE", "true")];
     let _gateway = Running::start(&server, "gateway", "gateway", &environment);
     let stages = ["decode", "separate", "encode", "publish"];

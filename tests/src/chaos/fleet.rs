@@ -1,7 +1,7 @@
 //! The processes of the stack, each started again whenever it ends.
 
 use std::fs::{File, OpenOptions};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::schedule::Member;
-use crate::{binary, tree};
+use crate::{Port, binary, tree};
 
 /// A supervisor does not start a process again at once.
 const RESTART_PAUSE: Duration = Duration::from_millis(500);
@@ -27,6 +27,7 @@ const STOP_TIME: Duration = Duration::from_secs(30);
 pub(crate) struct Fleet {
     members: Vec<Supervised>,
     gateways: Vec<SocketAddr>,
+    _ports: Vec<Port>,
     folder: PathBuf,
     stop: CancellationToken,
 }
@@ -47,9 +48,12 @@ impl Fleet {
     pub(crate) fn start(nats_url: &str, replicas: usize, folder: &Path) -> Self {
         let stop = CancellationToken::new();
         let mut gateways = Vec::new();
+        let mut ports = Vec::new();
         let mut members = Vec::new();
         for member in Member::all() {
-            let listen = free_address();
+            let port = Port::reserve();
+            let listen = port.address();
+            ports.push(port);
             if member.name == "gateway" {
                 gateways.push(listen);
             }
@@ -66,7 +70,7 @@ impl Fleet {
             let life = tokio::spawn(start.again_and_again(stop.clone()));
             members.push(Supervised { member, pid, starts, life });
         }
-        Self { members, gateways, folder: folder.to_owned(), stop }
+        Self { members, gateways, _ports: ports, folder: folder.to_owned(), stop }
     }
 
     /// Where a gateway listens: any number will do.
@@ -178,9 +182,4 @@ impl Start {
 fn send(pid: u32, signal: Signal) -> bool {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     pid.is_some_and(|pid| kill_process(pid, signal).is_ok())
-}
-
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
-    listener.local_addr().expect("it has an address")
 }
