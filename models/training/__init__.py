@@ -8,7 +8,7 @@ In the order of the data:
 - `soundfont`, `fluid`, `synth`, `strings`, `drums`, `voices`, `singing`: notes become sound
 - `effects`, `mastering`, `arrange`: sounds become four stems and their mix
 - `generate`: many songs, on all cores, as FLAC with a manifest
-- `dataset`, `loss`, `resynthesis`, `network`, `replicas`, `checkpoint`, `train`: the network
+- `dataset`, `loss`, `network`, `replicas`, `checkpoint`, `train`: the network
 - `metrics`, `baselines`, `evaluate`: how good it is
 - `export`: the file
 - `pack`: all that is needed to do it on a machine without network

@@ -7,9 +7,10 @@ from fractions import Fraction
 from pathlib import Path
 
 import torch
+from demucs.htdemucs import HTDemucs
 from safetensors import safe_open
 
-from . import licences, resynthesis
+from . import licences
 from .audio import SAMPLE_RATE, SOURCES
 
 GATE = 1.0  # the bias with which the gates of a pass-through begin: they are 73 % open
@@ -33,7 +34,7 @@ def options(config):
 def build(config):
     """A network to begin training with: random, and near to giving each stem a quarter of the mix."""
     torch.manual_seed(config["seed"])
-    model = resynthesis.Network(**options(config))
+    model = HTDemucs(**options(config))
     pass_through(model)
     return model
 

@@ -4,7 +4,6 @@ import unittest
 
 import numpy as np
 import torch
-from demucs.htdemucs import HTDemucs
 
 from training import baselines, dataset, export, loss, metrics, network
 
@@ -43,17 +42,6 @@ class Network(unittest.TestCase):
                 stems = model(mix)
             for stem in stems[0]:
                 self.assertGreater(metrics.si_sdr(mix[0].numpy(), stem.numpy()), 3, name)
-
-    def test_its_gradient_is_that_of_demucs(self):
-        config = network.load_config("mini")
-        ours, theirs = network.build(config), HTDemucs(**network.options(config))
-        theirs.load_state_dict(ours.state_dict())
-        stems = torch.randn(1, 4, 2, 30_001, generator=torch.Generator().manual_seed(0))
-        for model in (ours, theirs):
-            model.train()
-            loss.total(model(stems.sum(1)), stems, 0.5)[0].backward()
-        for (name, our), their in zip(ours.named_parameters(), theirs.parameters()):
-            self.assertLess((our.grad - their.grad).norm(), 1e-3 * their.grad.norm(), name)
 
     def test_the_sizes_are_what_the_configs_say(self):
         for name, millions in (("mini", 1.56), ("mini-gpu", 7.3)):
