@@ -26,14 +26,13 @@ const STOP_TIME: Duration = Duration::from_secs(30);
 /// All processes of a stack but the servers.
 pub(crate) struct Fleet {
     members: Vec<Supervised>,
-    gateways: Vec<SocketAddr>,
-    _ports: Vec<Port>,
     folder: PathBuf,
     stop: CancellationToken,
 }
 
 struct Supervised {
     member: Member,
+    port: Port,
     /// 0 while it does not run.
     pid: Arc<AtomicU32>,
     starts: Arc<AtomicUsize>,
@@ -47,35 +46,30 @@ impl Fleet {
     /// If one cannot be started.
     pub(crate) fn start(nats_url: &str, replicas: usize, folder: &Path) -> Self {
         let stop = CancellationToken::new();
-        let mut gateways = Vec::new();
-        let mut ports = Vec::new();
         let mut members = Vec::new();
         for member in Member::all() {
             let port = Port::reserve();
-            let listen = port.address();
-            ports.push(port);
-            if member.name == "gateway" {
-                gateways.push(listen);
-            }
             let (pid, starts) = (Arc::default(), Arc::default());
             let start = Start {
                 member,
                 nats_url: nats_url.to_owned(),
                 replicas,
-                listen,
+                listen: port.address(),
                 log: folder.join(format!("{member}.log")),
                 pid: Arc::clone(&pid),
                 starts: Arc::clone(&starts),
             };
             let life = tokio::spawn(start.again_and_again(stop.clone()));
-            members.push(Supervised { member, pid, starts, life });
+            members.push(Supervised { member, port, pid, starts, life });
         }
-        Self { members, gateways, _ports: ports, folder: folder.to_owned(), stop }
+        Self { members, folder: folder.to_owned(), stop }
     }
 
     /// Where a gateway listens: any number will do.
     pub(crate) fn gateway(&self, number: usize) -> String {
-        format!("http://{}", self.gateways[number % self.gateways.len()])
+        let gateways = self.members.iter().filter(|known| known.member.name == "gateway");
+        let gateways: Vec<&Supervised> = gateways.collect();
+        format!("http://{}", gateways[number % gateways.len()].port.address())
     }
 
     /// The number of a process, if it runs.
