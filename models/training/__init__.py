@@ -5,7 +5,7 @@ In the order of the data:
 
 - `material`, `licences`: what sounds are made from, and that its licences allow it
 - `composer`, `basslines`: a seed becomes a song's notes
-- `soundfont`, `fluid`, `synth`, `strings`, `drums`, `voices`, `singing`: notes become sound
+- `soundfont`, `fluid`, `synth`, `strings`, `drums`, `voices`, `formants`, `singing`: notes become sound
 - `effects`, `mastering`, `arrange`: sounds become four stems and their mix
 - `generate`: many songs, on all cores, as FLAC with a manifest
 - `dataset`, `loss`, `network`, `replicas`, `checkpoint`, `train`: the network

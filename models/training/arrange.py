@@ -127,7 +127,7 @@ def make_song(seed, seconds, studio):
     stems, names = [], {}
     for source in SOURCES:
         sound, names[source] = STEMS[source](song, count, rng, studio)
-        level = 0.1 * decibels(BALANCE[source] + rng.uniform(-5, 4))
+        level = 0.1 * decibels(BALANCE[source] + rng.uniform(-7, 4))
         stems.append(with_level(np.nan_to_num(sound).astype(np.float32), level))
     about = {"beats_per_minute": round(song.beats_per_minute, 2), "tonic": song.tonic, "material": names}
     return mastering.master(np.stack(stems), rng), about

@@ -1,14 +1,18 @@
-"""Singers: the utterances of a voice, stretched to the notes of a melody and put together by WORLD."""
+"""Singers: the utterances of a voice, stretched to the notes of a melody and put together by WORLD.
+
+Some voices are those of speech synthesizers, the others are drawn.
+"""
 
 import numpy as np
 from scipy import signal
 
-from . import effects
+from . import effects, formants
 from .audio import SAMPLE_RATE, add_at, chance, frames, log_uniform, midi_key, stereo
 from .effects import butterworth, pan
 from .voices import BANDS, FRAME_MS, FRAME_SECONDS, mel
 
 BINS = 1025  # of WORLD's spectra at 44.1 kHz
+DRAWN = 0.6  # of all singers
 BEFORE, AFTER = 0.12, 0.15  # seconds that a phrase's sound may begin before its notes, and end after
 
 
@@ -28,6 +32,8 @@ class Singer:
         self.vibrato_hertz, self.vibrato_after = rng.uniform(4.5, 6.5), rng.uniform(0.1, 0.4)
         self.vibrato_cents = rng.uniform(8, 70) if chance(rng, 0.6) else 0.0
         self.melisma = rng.uniform(0, 0.25)
+        self.falls = rng.uniform(0, 0.3)  # notes that are let go downwards
+        self.roughness = rng.uniform(0.2, 0.9) if chance(rng, 0.25) else 0.0
 
     def sing(self, phrase, spoken=False, cents=0.0, octaves=0):
         """A phrase -> (seconds at which it begins, [frames] mono), or None if too little sounds."""
@@ -50,7 +56,18 @@ class Singer:
         hertz = np.where(voiced, 440 * 2 ** ((pitch + cents / 100 + wobble - 69) / 12), 0.0)
         loudness = self._loudness(phrase, begin, sounding)
         power, aperiodicity = self._spectra(utterance, np.maximum(source, 0), loudness, sounding)
-        return begin, pyworld.synthesize(hertz, power, aperiodicity, SAMPLE_RATE, FRAME_MS).astype(np.float32)
+        sound = pyworld.synthesize(hertz, power, aperiodicity, SAMPLE_RATE, FRAME_MS)
+        return begin, (sound * self._growl(hertz, len(sound))).astype(np.float32)
+
+    def _growl(self, hertz, count):
+        """The gain of vocal folds of which every other pulse is weaker, now and then: [count]"""
+        if not self.roughness:
+            return 1.0
+        steps, known = np.arange(count) / (SAMPLE_RATE * FRAME_SECONDS), np.arange(len(hertz))
+        cycles = np.cumsum(np.interp(steps, known, hertz)) / SAMPLE_RATE
+        now_and_then = 10 * signal.lfilter([0.02], [1, -0.98], self.rng.standard_normal(len(hertz)))
+        depth = self.roughness * np.interp(steps, known, np.clip(now_and_then, 0, 1))
+        return 1 - depth * (0.5 + 0.5 * np.cos(np.pi * cycles))
 
     def _path(self, utterance, phrase, begin, count):
         """For each step of the phrase the frame of the utterance that is heard then (-1: none), and the key.
@@ -102,6 +119,9 @@ class Singer:
             if chance(rng, 0.3):
                 scoop = min(len(held), int(rng.uniform(8, 24)))
                 curve[start : start + scoop] -= rng.uniform(0.3, 2) * np.linspace(1, 0, scoop)
+            if chance(rng, self.falls):
+                fall = min(len(held), int(rng.uniform(12, 60)))
+                curve[end - fall : end] -= rng.uniform(1, 6) * np.linspace(0, 1, fall) ** 2
         phase = 2 * np.pi * self.vibrato_hertz * np.arange(count) * FRAME_SECONDS + rng.uniform(0, 6)
         return curve + depth * self.vibrato_cents / 100 * np.sin(phase)
 
@@ -141,6 +161,8 @@ class Singer:
 
 
 def _draw_singer(rng, bank):
+    if chance(rng, DRAWN):
+        return Singer(rng, "drawn", formants.speak(rng))
     names = sorted(bank)
     shares = np.array([bank[name][0] for name in names], float)
     name = str(rng.choice(names, p=shares / shares.sum()))
@@ -177,16 +199,18 @@ def render(song, count, rng, bank):
         phrases = song.rap(low)
     else:
         phrases = song.melody(low, low + int(rng.integers(9, 17)), rng.uniform(), rng.uniform(0.05, 0.4))
-    layers = _layers(rng, lead, bank, style == "choir")
+    singers = [lead, _draw_singer(rng, bank)] if chance(rng, 0.3) else [lead]
+    casts = [_layers(rng, singer, bank, style == "choir") for singer in singers]
     harmony = style == "sing" and chance(rng, 0.25)
     track = np.zeros((count, 2), np.float32)
-    for phrase in phrases:
+    for number, phrase in enumerate(phrases):
+        lead, layers = singers[number % len(singers)], casts[number % len(singers)]
         loud = _sing_layers(track, phrase, layers, style == "rap", rng)
         if harmony and chance(rng, 0.6):
             _sing_layers(track, song.harmony(phrase), [(lead, 0.0, 0, rng.uniform(-0.8, 0.8), 0.6)], False, rng)
         if loud and chance(rng, 0.4):
             _breath_before(track, phrase, loud, rng)
-    return track, sorted({layer[0].name for layer in layers})
+    return track, sorted({layer[0].name for layers in casts for layer in layers})
 
 
 def _sing_layers(track, phrase, layers, spoken, rng):
@@ -208,7 +232,7 @@ def produce(sound, song, rng):
     sound = effects.peak_filter(sound, rng.uniform(2_500, 7_000), rng.uniform(-1, 6), 0.6)
     sound = effects.peak_filter(sound, rng.uniform(7_500, 13_000), rng.uniform(0, 14), 0.45)
     sound = effects.compress(sound, rng, rng.uniform(-24, -10), rng.uniform(2, 8))
-    sound = effects.maybe(rng, 0.35, effects.drive, sound, rng.uniform(-6, 12))
+    sound = effects.maybe(rng, 0.4, effects.drive, sound, rng.uniform(-6, 18))
     sound = effects.maybe(rng, 0.15, effects.chorus, sound, rng)
     sound = effects.maybe(rng, 0.3, effects.echo, sound, rng, song.beat)
     sound = effects.maybe(rng, 0.85, effects.reverb, sound, rng, rng.uniform(-26, -7))

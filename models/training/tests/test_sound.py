@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from training import audio, composer, drums, effects, fluid, generate, mastering, material, metrics, singing
-from training import soundfont, strings, synth, voices
+from training import audio, composer, drums, effects, fluid, formants, generate, mastering, material, metrics
+from training import singing, soundfont, strings, synth, voices
 from training.composer import Note
 
 RATE = audio.SAMPLE_RATE
@@ -19,12 +19,12 @@ def pitch(sound, low=60, high=1_000):
     mono = sound.mean(1) if sound.ndim == 2 else sound
     spectrum = np.fft.rfft(mono, 2 * len(mono))
     likeness = np.fft.irfft(np.abs(spectrum) ** 2)
-    lags = np.arange(RATE // high, RATE // low)
+    lags = np.arange(int(RATE / high), int(RATE / low))
     return RATE / lags[np.argmax(likeness[lags])]
 
 
-def cents(sound, key):
-    return abs(1200 * np.log2(pitch(sound) / audio.hertz(key)))
+def cents(sound, key, low=60):
+    return abs(1200 * np.log2(pitch(sound, low) / audio.hertz(key)))
 
 
 class Composing(unittest.TestCase):
@@ -98,16 +98,61 @@ def composer_roles():
     return ("kick", "snare", "rim", "clap", "hat", "open", "ride", "crash", "tom", "perc")
 
 
+def plain_singer(seed, utterances):
+    singer = singing.Singer(np.random.default_rng(seed), "plain", utterances)
+    singer.vibrato_cents = singer.falls = singer.roughness = 0.0
+    return singer
+
+
+def held(singer, key):
+    """Half a second of a note."""
+    begin, sound = singer.sing([Note(1.0, 2.0, key, 100)])
+    return sound[audio.frames(1.9 - begin) : audio.frames(2.4 - begin)]
+
+
 class Singing(unittest.TestCase):
     def test_a_singer_holds_the_key_that_is_written(self):
         utterances = voices.make(material.voices("train")[0], 2)
         self.assertGreaterEqual(len(utterances), 1)
         for key in (52, 60, 67):
-            singer = singing.Singer(np.random.default_rng(key), "slt", utterances)
-            singer.vibrato_cents = 0.0
-            begin, sound = singer.sing([Note(1.0, 2.0, key, 100)])
-            held = sound[audio.frames(1.9 - begin) : audio.frames(2.4 - begin)]
-            self.assertLess(cents(held, key), 60, key)
+            self.assertLess(cents(held(plain_singer(key, utterances), key), key), 60, key)
+
+    def test_a_drawn_voice_holds_the_key_that_is_written(self):
+        for seed in range(8):
+            for key in (50, 64):
+                singer = plain_singer(seed, formants.speak(np.random.default_rng(seed)))
+                # Three periods may be nearer to whole frames than one, and so more alike.
+                self.assertLess(cents(held(singer, key), key, 0.6 * audio.hertz(key)), 60, (seed, key))
+
+    def test_a_growl_is_an_octave_below(self):
+        key, levels = 62, []
+        for roughness in (0.0, 0.9):
+            singer = plain_singer(3, formants.speak(np.random.default_rng(3)))
+            singer.roughness = roughness
+            spectrum = np.abs(np.fft.rfft(held(singer, key)))
+            below, at = (round(audio.hertz(each) * 0.5) for each in (key - 12, key))
+            levels.append(spectrum[below - 4 : below + 5].max() / spectrum[at - 4 : at + 5].max())
+        self.assertGreater(levels[1], 3 * levels[0])
+
+    def test_a_throat_rings_where_its_formants_are(self):
+        throat = replace(formants.draw_throat(np.random.default_rng(0)), ring=0.0, bandwidth=1.0)
+        centers = formants.VOWELS[4] * throat.scale[:3]
+        power = formants._tube(formants.VOWELS[4:5], throat)[0]
+        self.assertAlmostEqual(power[0], 1, places=6)
+        for center in centers:
+            band = np.argmin(np.abs(voices.GRID - center))
+            self.assertLessEqual(abs(band - 3 + np.argmax(power[band - 3 : band + 4]) - band), 1, center)
+
+    def test_what_a_throat_says_is_of_syllables_with_a_voice_in_them(self):
+        for seed in range(12):
+            for utterance in formants.speak(np.random.default_rng(seed)):
+                begins, loudest, ends = utterance.syllables.T
+                self.assertTrue((begins <= loudest).all() and (loudest < ends).all())
+                np.testing.assert_array_equal(begins[1:], ends[:-1])
+                self.assertTrue((utterance.pitch[loudest] > 50).all())
+                self.assertTrue((utterance.pitch == 0).any())
+                self.assertTrue(np.isfinite(utterance.envelope).all())
+                self.assertTrue(((utterance.aperiodicity >= 0) & (utterance.aperiodicity <= 1)).all())
 
     def test_voices_are_the_same_after_they_were_stored(self):
         made = voices.make(material.voices("train")[0], 1)
