@@ -24,6 +24,7 @@ NEUTRAL = np.array([500, 1_500, 2_500])
 MURMUR = np.array([260, 1_300, 2_400])  # of nasals
 HIGHER = np.arange(3_500, 17_000, 1_000)  # of a tube of 17.5 cm
 SILENT = -70.0  # dB
+VOICED = -35.0  # dB of voice from which on it has a pitch
 LOUDNESS = 600.0  # of a vowel, where the speech synthesizers have it
 SYLLABLES = 8
 UTTERANCES = 4
@@ -76,8 +77,9 @@ def _vowel(throat, rng):
 def _stop(throat, near, rng):
     length = throat.pace * rng.uniform(4, 12)
     voiced = rng.uniform(-30, -18) if chance(rng, 0.4) else SILENT
-    burst = {"hiss": rng.uniform(-22, -4), "center": log_uniform(rng, 700, 7_000), "octaves": rng.uniform(0.5, 1.6)}
-    sounds = [Sound(int(length), near, voice=voiced), Sound(int(rng.integers(1, 4)), near, **burst)]
+    hiss, center, octaves = rng.uniform(-22, -4), log_uniform(rng, 700, 7_000), rng.uniform(0.5, 1.6)
+    burst = Sound(int(rng.integers(1, 4)), near, hiss=hiss, center=center, octaves=octaves)
+    sounds = [Sound(int(length), near, voice=voiced), burst]
     if voiced == SILENT:
         sounds.append(Sound(int(rng.integers(2, 9)), near, breath=rng.uniform(-22, -8)))
     return sounds
@@ -87,7 +89,7 @@ def _fricative(throat, near, rng):
     length = int(throat.pace * rng.uniform(9, 26))
     voice = rng.uniform(-20, -8) if chance(rng, 0.35) else SILENT
     center, octaves = log_uniform(rng, 1_500, 9_500), rng.uniform(0.3, 1.2)
-    return [Sound(length, near, voice, SILENT, rng.uniform(-28, -4), center, octaves)]
+    return [Sound(length, near, voice, hiss=rng.uniform(-28, -4), center=center, octaves=octaves)]
 
 
 def _nasal(throat, near, rng):
@@ -116,17 +118,25 @@ def _syllable(throat, rng):
     return before + core + after, len(before)
 
 
+def _settings(sounds, name):
+    """[sounds, ...]"""
+    return np.array([getattr(sound, name) for sound in sounds])
+
+
+def _held(values, sounds):
+    """What is set for each sound, for as long as it lasts: [sounds, ...] -> [T, ...]"""
+    return np.repeat(values, _settings(sounds, "frames"), axis=0)
+
+
 def _moved(values, sounds, width):
-    """What is set for each sound, as a throat moves to it: [sounds, ...] -> [T, ...] over `width` frames."""
-    held = np.repeat(values, [sound.frames for sound in sounds], axis=0)
+    """The same as a throat moves to it, over `width` frames."""
     window = np.hanning(width + 2)[1:-1]
-    return ndimage.convolve1d(held, window / window.sum(), axis=0, mode="nearest")
+    return ndimage.convolve1d(_held(values, sounds), window / window.sum(), axis=0, mode="nearest")
 
 
 def _levels(sounds, name):
     """The power of one of a sound's sources, [T, 1]."""
-    amplitudes = 10 ** (np.array([getattr(sound, name) for sound in sounds]) / 20)
-    return _moved(amplitudes, sounds, 5)[:, None] ** 2
+    return _moved(10 ** (_settings(sounds, name) / 20), sounds, 5)[:, None] ** 2
 
 
 def _tube(formants, throat):
@@ -148,16 +158,15 @@ def _even(power):
     return power / np.trapezoid(power, GRID, axis=-1)[..., None]
 
 
-def _spectra(sounds, throat, rng):
+def _spectra(sounds, voice, throat, rng):
     """(power of pulses, power of noise), each [T, BANDS]"""
-    formants = _moved(np.log([sound.formants for sound in sounds]), sounds, int(rng.integers(9, 18)))
+    formants = _moved(np.log(_settings(sounds, "formants")), sounds, int(rng.integers(9, 18)))
     tube = _tube(np.exp(formants), throat)
     pulses = _even(tube * (1 + (GRID / 250) ** 2) ** (-throat.slope / 6.02))
     breath = _even(tube * (1 + (GRID / 1_000) ** 2) ** -0.3)
-    center, octaves = (np.array([[getattr(sound, name)] for sound in sounds]) for name in ("center", "octaves"))
-    bands = _even(np.exp(-0.5 * (np.log2((GRID + 1) / center) / octaves) ** 2))
-    hiss = np.repeat(bands, [sound.frames for sound in sounds], axis=0)
-    return _levels(sounds, "voice") * pulses, _levels(sounds, "breath") * breath + _levels(sounds, "hiss") * hiss
+    center, octaves = (_settings(sounds, name)[:, None] for name in ("center", "octaves"))
+    hiss = _held(_even(np.exp(-0.5 * (np.log2((GRID + 1) / center) / octaves) ** 2)), sounds)
+    return voice * pulses, _levels(sounds, "breath") * breath + _levels(sounds, "hiss") * hiss
 
 
 def _pitch(throat, count, rng):
@@ -174,10 +183,10 @@ def _utterance(throat, rng):
         loudest = now + sum(lengths[:vowel]) + lengths[vowel] // 2
         syllables.append((now, loudest, now + sum(lengths)))
         sounds, now = sounds + syllable, now + sum(lengths)
-    pulses, noise = _spectra(sounds, throat, rng)
+    voice = _levels(sounds, "voice")
+    pulses, noise = _spectra(sounds, voice, throat, rng)
     whole = pulses + noise + 1e-9
-    voiced = _levels(sounds, "voice")[:, 0] > 10 ** (-35 / 10)
-    pitch = np.where(voiced, _pitch(throat, now, rng), 0)
+    pitch = np.where(voice[:, 0] > 10 ** (VOICED / 10), _pitch(throat, now, rng), 0)
     return Utterance(pitch, np.log(LOUDNESS * whole), np.sqrt(noise / whole), np.array(syllables, np.int32))
 
 

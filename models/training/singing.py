@@ -200,17 +200,17 @@ def render(song, count, rng, bank):
     else:
         phrases = song.melody(low, low + int(rng.integers(9, 17)), rng.uniform(), rng.uniform(0.05, 0.4))
     singers = [lead, _draw_singer(rng, bank)] if chance(rng, 0.3) else [lead]
-    casts = [_layers(rng, singer, bank, style == "choir") for singer in singers]
+    turns = [(singer, _layers(rng, singer, bank, style == "choir")) for singer in singers]
     harmony = style == "sing" and chance(rng, 0.25)
     track = np.zeros((count, 2), np.float32)
     for number, phrase in enumerate(phrases):
-        lead, layers = singers[number % len(singers)], casts[number % len(singers)]
+        lead, layers = turns[number % len(turns)]
         loud = _sing_layers(track, phrase, layers, style == "rap", rng)
         if harmony and chance(rng, 0.6):
             _sing_layers(track, song.harmony(phrase), [(lead, 0.0, 0, rng.uniform(-0.8, 0.8), 0.6)], False, rng)
         if loud and chance(rng, 0.4):
             _breath_before(track, phrase, loud, rng)
-    return track, sorted({layer[0].name for layers in casts for layer in layers})
+    return track, sorted({layer[0].name for _, layers in turns for layer in layers})
 
 
 def _sing_layers(track, phrase, layers, spoken, rng):
