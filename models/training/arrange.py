@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from . import drums, effects, material, mastering, singing, strings, synth
+from . import amplifier, drums, effects, material, mastering, singing, strings, struck, sustained, synth
 from .audio import SOURCES, chance, decibels, frames, with_level
 from .composer import Song
 from .effects import butterworth, maybe
@@ -14,6 +14,15 @@ from .fluid import fluid
 BALANCE = {"drums": -2.0, "bass": -2.5, "other": -1.5, "vocals": 0.0}
 PARTS = ("chords", "chords", "chords", "pads", "arpeggio", "lead", "power_chords")
 DISTORTED = (29, 30)
+# Who plays a part, by its role, and how often: presets of soundfonts, and instruments that are calculated.
+PLAYERS = {
+    "keys": {"sampled": 4, "struck": 4, "organ": 2, "synthesized": 2},
+    "guitar": {"sampled": 5, "plucked": 5},
+    "pad": {"sampled": 4, "bowed": 2, "wind": 1, "organ": 1, "synthesized": 3},
+    "lead": {"sampled": 3, "wind": 2, "bowed": 1, "plucked": 3, "synthesized": 2},
+    "pluck": {"sampled": 3, "struck": 3, "plucked": 2, "synthesized": 2},
+}
+AMPLIFIED = {"plucked": 0.7, "organ": 0.3, "struck": 0.1}
 
 
 @dataclass
@@ -71,28 +80,31 @@ def _role(part, rng):
     return {"pads": "pad", "arpeggio": "pluck", "lead": "lead", "power_chords": "guitar"}[part]
 
 
-def _amplified(sound, program, rng):
-    """An electric guitar's amplifier and speaker."""
-    gain = rng.uniform(6, 34) if program in DISTORTED or chance(rng, 0.5) else 0.0
-    if gain:
-        sound = effects.drive(sound, gain)
-    sound = butterworth(butterworth(sound, rng.uniform(70, 140), "high"), rng.uniform(3_500, 7_500), "low")
-    return maybe(rng, 0.35, effects.double, sound, rng)
+def _played(role, notes, count, rng, studio):
+    """The part as one of the instruments for `role` plays it -> (sound, program or None, name)."""
+    names, shares = zip(*PLAYERS[role].items())
+    name = str(rng.choice(names, p=np.array(shares) / sum(shares)))
+    if name == "sampled":
+        return _sampled(notes, count, rng, studio, role)
+    if name == "synthesized":
+        sound = synth.render(notes, count, rng, "pad" if role == "pad" else "pluck")
+    elif name == "plucked":
+        sound = strings.render(notes, count, rng, "lead" if role == "lead" else "guitar")
+    elif name == "struck":
+        sound = struck.render(notes, count, rng)
+    else:
+        players = int(rng.choice([1, 3, 5])) if role == "pad" and name != "organ" else 1
+        sound = sustained.render(notes, count, rng, name, players)
+    return sound, None, name
 
 
 def _part(song, count, rng, studio):
     """One instrument of the stem `other`."""
     part = PARTS[rng.integers(len(PARTS))]
-    notes, role = getattr(song, part)(), _role(part, rng)
-    program = None
-    if role == "guitar" and chance(rng, 0.35):
-        sound, name = strings.render(notes, count, rng, "guitar"), "plucked"
-    elif part != "power_chords" and chance(rng, 0.25):
-        sound, name = synth.render(notes, count, rng, "pad" if part == "pads" else "pluck"), "synthesized"
-    else:
-        sound, program, name = _sampled(notes, count, rng, studio, role)
-    if role == "guitar" and name != "synthesized" and chance(rng, 0.6):
-        sound = _amplified(sound, program, rng)
+    role = _role(part, rng)
+    sound, program, name = _played(role, getattr(song, part)(), count, rng, studio)
+    if chance(rng, AMPLIFIED.get(name, 0.6 if role == "guitar" and program else 0.0)):
+        sound = amplifier.amplify(sound, rng, program in DISTORTED or part == "power_chords")
     sound = with_level(sound, 0.08)
     sound = maybe(rng, 0.4, effects.width, sound, 0)
     sound = effects.width(sound, rng.uniform(0.3, 1.7))

@@ -116,6 +116,12 @@ def chorus(sound, rng):
     return result
 
 
+def tremolo(sound, rng, depth):
+    """The level goes up and down by the share `depth`; at times from one side to the other."""
+    phase = 2 * np.pi * rng.uniform(2, 8) * times(len(sound))[:, None] + rng.choice([0, 0, np.pi]) * np.array([0, 1])
+    return (sound * (1 - depth * (0.5 + 0.5 * np.sin(phase)))).astype(np.float32)
+
+
 def pan(sound, position):
     """Constant power; -1 is left, 1 is right, and the middle keeps its level."""
     angle = (position + 1) * np.pi / 4

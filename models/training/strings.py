@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .audio import add_at, chance, frames, hertz, log_uniform, stereo, times
+from .audio import SAMPLE_RATE, add_at, chance, frames, hertz, log_uniform, stereo, times
 from .effects import butterworth, peak_filter
 
 HIGHEST = 16_000  # Hz
@@ -26,11 +26,13 @@ class String:
     click: float  # of the finger, against the string
     stop: float  # seconds in which a hand damps it
     body: float  # Hz
+    vibrato: float = 0.0  # cents
+    bend: float = 0.0  # cents by which notes may begin too low
 
 
 def draw_string(rng, kind):
-    """`kind` is bass or guitar."""
-    low = kind == "bass"
+    """`kind` is bass, guitar or lead: a guitar whose notes are bent."""
+    low, lead = kind == "bass", kind == "lead"
     return String(
         pluck=rng.uniform(0.06, 0.35),
         pickup=None if chance(rng, 0.2) else rng.uniform(0.05, 0.3),
@@ -42,6 +44,8 @@ def draw_string(rng, kind):
         click=log_uniform(rng, 0.01, 0.4),
         stop=log_uniform(rng, 0.01, 0.1),
         body=log_uniform(rng, 70, 130) if low else log_uniform(rng, 90, 220),
+        vibrato=rng.uniform(5, 60) if lead else 0.0,
+        bend=float(rng.choice([0, 100, 200])) if lead else 0.0,
     )
 
 
@@ -59,11 +63,20 @@ def _partials(string, frequency, strength):
     return tuple(each[heard] for each in (frequencies, amplitudes, decays))
 
 
-def _vibration(string, frequency, count, strength):
+def _cycles(string, count, strength, rng):
+    """The cycles of 1 Hz, [count]: a string that is pulled out far is tighter, and so higher, at first."""
+    time = times(count)
+    cents = string.vibrato * np.clip((time - 0.2) / 0.3, 0, 1) * np.sin(2 * np.pi * rng.uniform(4, 7) * time)
+    if string.bend and chance(rng, 0.4):
+        cents -= string.bend * np.clip(1 - (time - rng.uniform(0, 0.1)) / rng.uniform(0.05, 0.25), 0, 1)
+    bent = np.cumsum(2 ** (cents / 1200) - 1) / SAMPLE_RATE if cents.any() else 0.0
+    return time + bent + string.tension * strength * 0.1 * (1 - np.exp(-time / 0.1))
+
+
+def _vibration(string, frequency, count, strength, rng):
     """[count]"""
     time, sound = times(count), np.zeros(count)
-    # The cycles of 1 Hz: a string that is pulled out far is tighter, and so higher, at first.
-    cycles = time + string.tension * strength * 0.1 * (1 - np.exp(-time / 0.1))
+    cycles = _cycles(string, count, strength, rng)
     for partial, amplitude, decay in zip(*_partials(string, frequency, strength)):
         end = min(count, frames(7 / decay) + 1)
         sound[:end] += amplitude * np.exp(-decay * time[:end]) * np.sin(2 * np.pi * partial * cycles[:end])
@@ -73,7 +86,7 @@ def _vibration(string, frequency, count, strength):
 def pluck(string, key, seconds, strength, rng):
     """A note of `strength` 0 to 1 -> [frames, 2]"""
     count = frames(seconds + 5 * string.stop)
-    sound = _vibration(string, float(hertz(key)), count, strength)
+    sound = _vibration(string, float(hertz(key)), count, strength, rng)
     noise = rng.standard_normal(count) * np.exp(-times(count) / rng.uniform(0.002, 0.012))
     sound += string.click * strength * butterworth(noise, 2 * string.brightness, "low")
     held = np.exp(-np.maximum(0, times(count) - seconds) / string.stop)

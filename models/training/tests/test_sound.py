@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from training import audio, composer, drums, effects, fluid, formants, generate, mastering, material, metrics
-from training import singing, soundfont, strings, synth, voices
+from training import amplifier, audio, composer, drums, effects, fluid, formants, generate, mastering, material
+from training import metrics, singing, soundfont, strings, struck, sustained, synth, voices
 from training.composer import Note
 
 RATE = audio.SAMPLE_RATE
@@ -25,6 +25,12 @@ def pitch(sound, low=60, high=1_000):
 
 def cents(sound, key, low=60):
     return abs(1200 * np.log2(pitch(sound, low) / audio.hertz(key)))
+
+
+def treble(sound, hertz):
+    """The share of the energy above."""
+    spectrum = np.abs(np.fft.rfft(sound.mean(1))) ** 2
+    return spectrum[np.fft.rfftfreq(len(sound), 1 / RATE) > hertz].sum() / spectrum.sum()
 
 
 class Composing(unittest.TestCase):
@@ -67,13 +73,67 @@ class Instruments(unittest.TestCase):
     def test_who_plucks_harder_plucks_brighter(self):
         rng = np.random.default_rng(0)
         string = replace(strings.draw_string(rng, "bass"), click=0.0)
+        soft, hard = (treble(strings.pluck(string, 40, 0.5, strength, rng), 400) for strength in (0.3, 1.0))
+        self.assertGreater(hard, 1.2 * soft)
 
-        def treble(strength):
-            sound = strings.pluck(string, 40, 0.5, strength, rng).mean(1)
-            spectrum = np.abs(np.fft.rfft(sound))
-            return spectrum[np.fft.rfftfreq(len(sound), 1 / RATE) > 400].sum() / spectrum.sum()
+    def test_a_bent_string_rises_to_its_key(self):
+        rng = np.random.default_rng(0)
+        string = replace(strings.draw_string(rng, "lead"), bend=200.0, vibrato=0.0, tension=0.0, ring=2.0, click=0.0)
+        begins = []
+        for _ in range(12):
+            sound = strings.pluck(string, 64, 1.0, 0.8, rng)
+            self.assertLess(cents(sound[audio.frames(0.5) : audio.frames(0.8)], 64, 0.6 * audio.hertz(64)), 25)
+            begins.append(cents(sound[: audio.frames(0.05)], 64, 0.6 * audio.hertz(64)))
+        self.assertTrue(min(begins) < 40 and max(begins) > 100, begins)
 
-        self.assertGreater(treble(1.0), 1.2 * treble(0.3))
+    def test_what_is_blown_or_bowed_plays_the_key_that_is_written_until_it_is_let_go(self):
+        for seed in range(6):
+            for kind, players, key in (("wind", 1, 62), ("bowed", 1, 57), ("bowed", 4, 64)):
+                rng = np.random.default_rng(seed)
+                played = replace(sustained.draw_instrument(rng, kind, players), breath=0.0, body=())
+                sound = sustained.play(played, key, 1.0, 0.8, rng)
+                held = sound[audio.frames(0.6) : audio.frames(0.9)]
+                self.assertLess(cents(held, key, 0.6 * audio.hertz(key)), 60, played)
+                self.assertLess(np.abs(sound[-100:]).max(), 0.05 * np.abs(sound).max(), played)
+
+    def test_who_blows_harder_is_brighter(self):
+        rng = np.random.default_rng(0)
+        played = replace(sustained.draw_instrument(rng, "wind"), breath=0.0, dark=400.0, bright=3_000.0)
+        soft, loud = (treble(sustained.play(played, 60, 0.5, strength, rng), 900) for strength in (0.2, 1.0))
+        self.assertGreater(loud, 1.3 * soft)
+
+    def test_an_organ_has_the_pitches_of_its_stops(self):
+        for seed in range(8):
+            rng = np.random.default_rng(seed)
+            organ = replace(sustained.draw_instrument(rng, "organ"), click=0.0)
+            spectrum = np.abs(np.fft.rfft(sustained.play(organ, 69, 1.1, 0.8, rng)[RATE // 10 :][:RATE].mean(1)))
+            loud = np.flatnonzero(spectrum > 0.1 * spectrum.max())
+            self.assertLess(np.abs((loud + 110) % 220 - 110).max(), 3, organ)
+
+    def test_what_is_struck_plays_the_key_that_is_written_until_it_is_damped(self):
+        for seed in range(12):
+            rng = np.random.default_rng(seed)
+            drawn = struck.draw_instrument(rng)
+            piano = replace(drawn, ratios=None, stiffness=1e-4, pickup=0.0, knock=0.0, pedal=False, ring=1.0)
+            sound = struck.strike(piano, 57, 0.8, rng)
+            self.assertLess(cents(sound[: audio.frames(0.3)], 57, 0.6 * audio.hertz(57)), 20, piano)
+            held = struck._damped(sound, piano, 0.3)
+            self.assertLess(np.abs(held[-100:]).max(), 0.02 * np.abs(held).max(), piano)
+
+    def test_every_instrument_that_is_struck_sounds_and_dies(self):
+        for seed in range(20):
+            rng = np.random.default_rng(seed)
+            sound = struck.strike(struck.draw_instrument(rng), 64, 0.9, rng)
+            self.assertGreater(np.abs(sound).max(), 0.3, seed)
+            self.assertLess(np.abs(sound[-100:]).max(), 0.2 * np.abs(sound).max(), seed)
+
+    def test_an_amplifier_adds_overtones_and_its_cabinet_ends_them(self):
+        tone = audio.stereo(np.sin(2 * np.pi * 220 * audio.times(RATE)))
+        for seed in range(8):
+            sound = amplifier.amplify(tone, np.random.default_rng(seed), True)
+            self.assertEqual(sound.shape, tone.shape)
+            self.assertGreater(treble(sound, 300), 0.02, seed)
+            self.assertLess(treble(sound, 9_000), 0.01, seed)
 
     def test_a_saw_has_few_aliases(self):
         frequency = 3_000.7
