@@ -1,6 +1,6 @@
 """A song's notes as four stems: who plays what, and how each stem is produced and mixed."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -54,6 +54,7 @@ def drum_stem(song, count, rng, studio):
     sound = maybe(rng, 0.5, effects.peak_filter, sound, rng.uniform(50, 110), rng.uniform(0, 7), 0.9)
     sound = maybe(rng, 0.6, effects.compress, sound, rng, rng.uniform(-20, -4), rng.uniform(2, 8))
     sound = maybe(rng, 0.4, effects.drive, sound, rng.uniform(-4, 14))
+    sound = maybe(rng, 0.5, effects.overheads, sound, rng)
     return maybe(rng, 0.6, effects.reverb, sound, rng, rng.uniform(-30, -9), rng.uniform(0.2, 1.2)), names
 
 
@@ -98,21 +99,40 @@ def _played(role, notes, count, rng, studio):
     return sound, None, name
 
 
-def _part(song, count, rng, studio):
-    """One instrument of the stem `other`."""
-    part = PARTS[rng.integers(len(PARTS))]
-    role = _role(part, rng)
-    sound, program, name = _played(role, getattr(song, part)(), count, rng, studio)
+def _instrument(part, role, notes, count, rng, studio):
+    """The part, played and amplified -> (sound, name)."""
+    sound, program, name = _played(role, notes, count, rng, studio)
     if chance(rng, AMPLIFIED.get(name, 0.6 if role == "guitar" and program else 0.0)):
         sound = amplifier.amplify(sound, rng, program in DISTORTED or part == "power_chords")
-    sound = with_level(sound, 0.08)
+    return with_level(sound, 0.08), name
+
+
+def _placed(sound, rng):
     sound = maybe(rng, 0.4, effects.width, sound, 0)
     sound = effects.width(sound, rng.uniform(0.3, 1.7))
-    sound = maybe(rng, 0.6, effects.pan, sound, rng.uniform(-0.8, 0.8))
+    return maybe(rng, 0.6, effects.pan, sound, rng.uniform(-0.8, 0.8))
+
+
+def _part(song, count, rng, studio):
+    """One instrument of the stem `other`, or two that play the same, one on each side: most guitars of rock."""
+    part = PARTS[rng.integers(len(PARTS))]
+    role, notes = _role(part, rng), getattr(song, part)()
+    sound, name = _instrument(part, role, notes, count, rng, studio)
+    if chance(rng, 0.5 if role == "guitar" else 0.1):
+        second, other_name = _instrument(part, role, _loosely(notes, rng), count, rng, studio)
+        side, name = rng.uniform(0.5, 1), f"{name} and {other_name}"
+        sound = effects.pan(effects.width(sound, 0), -side) + effects.pan(effects.width(second, 0), side)
+    else:
+        sound = _placed(sound, rng)
     sound = maybe(rng, 0.15, effects.chorus, sound, rng)
     sound = maybe(rng, 0.15, effects.echo, sound, rng, song.beat)
     sound = maybe(rng, 0.7, effects.reverb, sound, rng, rng.uniform(-28, -8))
     return effects.random_eq(sound, rng), name
+
+
+def _loosely(notes, rng):
+    """The notes as someone else plays them."""
+    return [replace(note, start=max(0.0, note.start + 0.012 * rng.normal())) for note in notes]
 
 
 def other_stem(song, count, rng, studio):

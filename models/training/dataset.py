@@ -67,7 +67,9 @@ class Mixer:
         start = self.songs.start(rng, song, self._frames(SPEEDS[1]))
         stems = np.zeros((len(SOURCES), 2, self.count), np.float32)
         for source in range(len(SOURCES)):
-            if remix:
+            if remix and SOURCES[source] == "other" and chance(rng, self.options["apart"]):
+                stems[source] = self._apart(rng, source)
+            elif remix:
                 stems[source] = self._from_any(rng, source, self._speed(rng))
             else:
                 stems[source] = self._stem(song, source, start, speed)
@@ -91,6 +93,12 @@ class Mixer:
             if np.abs(sound).max() > SILENT:
                 break
         return sound
+
+    def _apart(self, rng, source):
+        """The instruments of two songs, one on each side: many songs are wide, and voices in the middle."""
+        left, right = (self._from_any(rng, source, self._speed(rng)).mean(0) for _ in range(2))
+        leak = rng.uniform(0, 0.5)
+        return np.stack([left + leak * right, right + leak * left])
 
     def _augmented(self, sound, rng):
         if chance(rng, self.options["drop"]):

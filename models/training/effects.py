@@ -95,6 +95,12 @@ def reverb(sound, rng, wet_db, decay=None):
     return sound + decibels(wet_db) * wet.astype(np.float32)
 
 
+def overheads(sound, rng):
+    """Two microphones above a drum kit, which hear its treble each in its own way."""
+    high = butterworth(sound, log_uniform(rng, 400, 4_000), "high")
+    return sound + reverb(high, rng, rng.uniform(-10, 4), 0.1) - high
+
+
 def echo(sound, rng, beat):
     """Three repeats, a part of the beat (seconds) apart, darker and changing sides."""
     shift = frames(beat * rng.choice([0.5, 0.75, 1.0]))

@@ -2,6 +2,7 @@
 Separation, ICASSP 2023), as a config file describes it."""
 
 import json
+import re
 import tomllib
 from fractions import Fraction
 from pathlib import Path
@@ -98,6 +99,52 @@ def _pass_branch(encoder, decoder, inputs):
             for source in range(len(SOURCES)):
                 synthesis[channel, source * inputs + number, 2 + tap] += sign * share
     return len(carried)
+
+
+@torch.no_grad()
+def grown(weights, model):
+    """Weights of a network of fewer channels -> weights for `model`, which then gives nearly the same.
+
+    New channels hear the old ones, and no old one hears them yet: training finds out what they are good
+    for. T. Chen et al., Net2Net (ICLR 2016), with zeros where it shares weights out. Only nearly, since
+    the norms of DConv are over all channels: its new ones repeat old ones, so that statistics stay.
+
+    ValueError if more than channels is new, or something is larger than in `model`.
+    """
+    return {name: _grown(name, _known(name, fresh, weights), fresh) for name, fresh in model.state_dict().items()}
+
+
+def _known(name, fresh, weights):
+    """What a network without a bottleneck lacks before and after its transformer lets all channels through."""
+    if name in weights:
+        return weights[name]
+    if not name.startswith(("channel_upsampler", "channel_downsampler")):
+        raise ValueError(f"cannot grow a network by {name}")
+    size = len(weights["crosstransformer.norm_in.weight"])
+    return torch.eye(size)[..., None] if fresh.dim() == 3 else torch.zeros(size)
+
+
+def _grown(name, old, fresh):
+    """One tensor, whose rows are what it gives and whose columns are what it hears."""
+    if old.shape == fresh.shape:
+        return old
+    if any(before > now for before, now in zip(old.shape, fresh.shape)):
+        raise ValueError(f"cannot make {name} smaller: it has the shape {list(old.shape)}")
+    transposed = name.endswith("conv_tr.weight") or name.startswith("freq_emb")
+    old, new = (each.transpose(0, 1) if transposed else each for each in (old, fresh.clone()))
+    rows = torch.arange(len(old))
+    if "rewrite" in name or re.search(r"dconv\.layers\.\d+\.[34]\.", name):
+        # Into a gated linear unit: the second half are the gates of the first.
+        rows = torch.cat([rows[: len(old) // 2], rows[: len(old) // 2] + len(new) // 2])
+    if old.dim() == 1:
+        new[rows] = old
+    else:
+        new[rows] = 0
+        new[rows, : old.shape[1]] = old
+    if "dconv" in name and not name.endswith(".scale"):
+        added = sorted(set(range(len(new))) - set(rows.tolist()))
+        new[added] = new[rows[torch.arange(len(added)) % len(rows)]]
+    return new.transpose(0, 1) if transposed else new
 
 
 def _identity(layer, channels):

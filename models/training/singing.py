@@ -231,6 +231,8 @@ def produce(sound, song, rng):
     sound = effects.random_eq(sound, rng)
     sound = effects.peak_filter(sound, rng.uniform(2_500, 7_000), rng.uniform(-1, 6), 0.6)
     sound = effects.peak_filter(sound, rng.uniform(7_500, 13_000), rng.uniform(0, 14), 0.45)
+    # Who shouts has most between 1 and 4 kHz.
+    sound = effects.maybe(rng, 0.3, effects.peak_filter, sound, log_uniform(rng, 1_200, 4_000), rng.uniform(2, 11), 0.7)
     sound = effects.compress(sound, rng, rng.uniform(-24, -10), rng.uniform(2, 8))
     sound = effects.maybe(rng, 0.4, effects.drive, sound, rng.uniform(-6, 18))
     sound = effects.maybe(rng, 0.15, effects.chorus, sound, rng)

@@ -50,6 +50,30 @@ class Network(unittest.TestCase):
             self.assertLess(2 * count, export.LARGEST)
 
 
+    def test_a_grown_network_gives_nearly_what_it_gave(self):
+        narrow, wide = network.load_config("tiny"), network.load_config("tiny")
+        wide["network"] |= {"channels": 12, "bottom_channels": 64}
+        old, new = network.build(narrow).eval(), network.build(wide).eval()
+        mix = torch.randn(1, 2, 22_050, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            given = old(mix)
+            new.load_state_dict(network.grown(old.state_dict(), new))
+            after = new(mix)
+        self.assertGreater(metrics.sdr(given.numpy()[0, 0], after.numpy()[0, 0]), 15)
+        with self.assertRaises(ValueError):
+            network.grown(new.state_dict(), old)
+
+    def test_what_has_no_smaller_form_cannot_be_grown(self):
+        deep = network.load_config("tiny")
+        deep["network"]["t_layers"] = 2
+        old = network.build(network.load_config("tiny"))
+        with self.assertRaisesRegex(ValueError, "cannot grow"):
+            network.grown(old.state_dict(), network.build(deep))
+
+
+AUGMENTATION = {"remix": 0.5, "speed": 0.5, "drop": 0.2, "equalize": 0, "apart": 0}
+
+
 class FakeSongs:
     """Songs whose stems are constants: 1, 2, 3, 4."""
 
@@ -67,7 +91,7 @@ class FakeSongs:
 
 class Batches(unittest.TestCase):
     def test_a_batch_depends_on_seed_and_step_alone(self):
-        mixer = dataset.Mixer(FakeSongs(), 1_000, {"remix": 0.5, "speed": 0.5, "drop": 0.1, "equalize": 0.3})
+        mixer = dataset.Mixer(FakeSongs(), 1_000, AUGMENTATION | {"equalize": 0.3, "apart": 0.3})
         ahead = dataset.batches(mixer, 7, 3, 2, threads=2)
         for step in (3, 4, 5):
             torch.testing.assert_close(next(ahead), dataset.batch(mixer, 7, step, 2), rtol=0, atol=0)
@@ -75,7 +99,7 @@ class Batches(unittest.TestCase):
         self.assertFalse(torch.equal(dataset.batch(mixer, 7, 3, 2), dataset.batch(mixer, 8, 3, 2)))
 
     def test_augmentation_changes_level_and_sign_and_nothing_else(self):
-        mixer = dataset.Mixer(FakeSongs(), 1_000, {"remix": 0.5, "speed": 0.5, "drop": 0.2, "equalize": 0})
+        mixer = dataset.Mixer(FakeSongs(), 1_000, AUGMENTATION)
         signs, dropped = set(), 0
         for step in range(40):
             for source, stem in enumerate(dataset.batch(mixer, 0, step, 1)[0]):
@@ -88,6 +112,16 @@ class Batches(unittest.TestCase):
                     self.assertTrue(-7.01 < level < 5.01, level)
         self.assertEqual(signs, {-1, 0, 1})
         self.assertTrue(10 < dropped < 60)
+
+    def test_two_songs_apart_are_one_on_each_side(self):
+        songs = FakeSongs()
+        songs.stem = lambda song, source, start, count: np.full((2, count), 1.0 - 2 * song, np.float32)
+        mixer, rng, sides = dataset.Mixer(songs, 1_000, AUGMENTATION), np.random.default_rng(0), set()
+        for _ in range(40):
+            left, right = mixer._apart(rng, 2)[:, 0]
+            sides.add((np.sign(left), np.sign(right)))
+            self.assertTrue(0.5 <= abs(left) <= 1.5 and 0.5 <= abs(right) <= 1.5)
+        self.assertEqual(sides, {(1, 1), (1, -1), (-1, 1), (-1, -1)})
 
 
 if __name__ == "__main__":

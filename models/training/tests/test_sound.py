@@ -254,10 +254,20 @@ class Mastering(unittest.TestCase):
             (effects.random_eq, (rng,)), (effects.compress, (rng, -12, 4)), (effects.drive, (12,)),
             (effects.chorus, (rng,)), (effects.echo, (rng, 0.2)), (effects.reverb, (rng, -12)),
             (effects.pan, (0.5,)), (effects.width, (0.3,)), (effects.double, (rng,)),
+            (effects.tremolo, (rng, 0.4)), (effects.overheads, (rng,)),
         ):
             result = effect(sound, *rest)
             self.assertEqual(result.shape, sound.shape, effect)
             self.assertTrue(np.isfinite(result).all(), effect)
+
+    def test_overheads_hear_cymbals_apart_and_the_kick_in_the_middle(self):
+        noise = np.random.default_rng(0).standard_normal(RATE)
+        for seed in range(6):
+            for edges, apart in (([40, 100], False), ([8_000, 12_000], True)):
+                sound = audio.stereo(effects.butterworth(noise, edges, "band", 4))
+                heard = effects.overheads(sound, np.random.default_rng(seed))
+                side, middle = np.abs(heard[:, 0] - heard[:, 1]).mean(), np.abs(heard.sum(1)).mean()
+                self.assertEqual(side > 0.1 * middle, apart, (seed, edges))
 
 
 class Storing(unittest.TestCase):
