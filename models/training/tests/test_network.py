@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from training import baselines, dataset, export, loss, metrics, network
+from training.audio import SOURCES
 
 CONFIGS = ("tiny", "mini", "mini-gpu")
 
@@ -71,7 +72,7 @@ class Network(unittest.TestCase):
             network.grown(old.state_dict(), network.build(deep))
 
 
-AUGMENTATION = {"remix": 0.5, "speed": 0.5, "drop": 0.2, "equalize": 0, "apart": 0}
+AUGMENTATION = {"remix": 0.5, "speed": 0.5, "drop": 0.2, "equalize": 0, "apart": 0, "drive": 0}
 
 
 class FakeSongs:
@@ -91,7 +92,7 @@ class FakeSongs:
 
 class Batches(unittest.TestCase):
     def test_a_batch_depends_on_seed_and_step_alone(self):
-        mixer = dataset.Mixer(FakeSongs(), 1_000, AUGMENTATION | {"equalize": 0.3, "apart": 0.3})
+        mixer = dataset.Mixer(FakeSongs(), 1_000, AUGMENTATION | {"equalize": 0.3, "apart": 0.3, "drive": 0.3})
         ahead = dataset.batches(mixer, 7, 3, 2, threads=2)
         for step in (3, 4, 5):
             torch.testing.assert_close(next(ahead), dataset.batch(mixer, 7, step, 2), rtol=0, atol=0)
@@ -109,7 +110,8 @@ class Batches(unittest.TestCase):
                 dropped += value == 0
                 if value:
                     level = 20 * np.log10(abs(value) / (source + 1))
-                    self.assertTrue(-7.01 < level < 5.01, level)
+                    low, high = dataset.GAINS_DB[SOURCES[source]]
+                    self.assertTrue(low - 0.01 < level < high + 0.01, level)
         self.assertEqual(signs, {-1, 0, 1})
         self.assertTrue(10 < dropped < 60)
 
