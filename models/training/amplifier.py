@@ -1,7 +1,7 @@
 """An electric guitar's amplifier and loudspeaker, drawn anew for each part.
 
-Tone, one or two stages that clip, and a cabinet before a microphone. D. T. Yeh, J. O. Smith, Simulating
-Guitar Distortion Circuits (DAFx 2008); a loudspeaker is a band with resonances and dips.
+Filters, one or two stages that clip, filters: D. T. Yeh et al., Simplified, Physically-Informed Models of
+Distortion and Overdrive Guitar Effects Pedals (DAFx 2007). A cabinet is a band with resonances and dips.
 """
 
 import numpy as np

@@ -17,7 +17,8 @@ from .effects import butterworth, drive, maybe, peak_filter, random_eq
 from .generate import song_folders, song_frames
 
 SPEEDS = (0.89, 1.12)
-# Voices are louder than in the songs: what a small network is not sure of it leaves out, and people miss it.
+# Voices and basses are louder than in the songs: what a small network is not sure of it leaves out, and
+# people miss it.
 GAINS_DB = {"drums": (-7, 5), "bass": (-2, 9), "other": (-9, 4), "vocals": (-1, 10)}
 DRIVES_DB = (0, 22)
 SILENT = 0.005  # a crop whose peak is below is drawn again, where it may come from any song
@@ -77,10 +78,8 @@ class Mixer:
         start = self.songs.start(rng, song, self._frames(SPEEDS[1]))
         stems = np.zeros((len(SOURCES), 2, self.count), np.float32)
         for source in range(len(SOURCES)):
-            if remix and SOURCES[source] == "other" and chance(rng, self.options["apart"]):
-                stems[source] = self._apart(rng, source)
-            elif remix:
-                stems[source] = self._from_any(rng, source, self._speed(rng))
+            if remix:
+                stems[source] = self._remixed(rng, source)
             else:
                 stems[source] = self._stem(song, source, start, speed)
             stems[source] = self._augmented(stems[source], SOURCES[source], rng)
@@ -103,6 +102,11 @@ class Mixer:
             if np.abs(sound).max() > SILENT:
                 break
         return sound
+
+    def _remixed(self, rng, source):
+        if SOURCES[source] == "other" and chance(rng, self.options["apart"]):
+            return self._apart(rng, source)
+        return self._from_any(rng, source, self._speed(rng))
 
     def _apart(self, rng, source):
         """The instruments of two songs, one on each side: many songs are wide, and voices in the middle."""
