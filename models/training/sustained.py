@@ -8,7 +8,6 @@ brighter makes most of a brass tone: J.-C. Risset, Computer Study of Trumpet Ton
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import signal
 
 from .audio import SAMPLE_RATE, add_at, chance, frames, hertz, log_uniform, stereo, times
 from .effects import butterworth, pan, peak_filter, tremolo
@@ -119,10 +118,10 @@ def _read(period, cycles):
     return period[below] + (place - below) * (period[below + 1] - period[below])
 
 
-def _slow_noise(count, hertz, rng):
-    """[count], of RMS 1 or so: `hertz` values a second, and lines between them."""
-    points = rng.standard_normal(int(count * hertz / SAMPLE_RATE) + 2)
-    return np.interp(np.arange(count) * hertz / SAMPLE_RATE, np.arange(len(points)), points)
+def _slow_noise(count, rate, rng):
+    """[count], of RMS 1 or so: `rate` values a second, and lines between them."""
+    points = rng.standard_normal(int(count * rate / SAMPLE_RATE) + 2)
+    return np.interp(np.arange(count) * rate / SAMPLE_RATE, np.arange(len(points)), points)
 
 
 def _cycles(instrument, frequency, count, rng):
@@ -159,6 +158,7 @@ def play(instrument, key, seconds, strength, rng):
         tone = (1 - share) * _read(dark, cycles) + share * _read(bright, cycles)
         place = rng.uniform(-0.8, 0.8) if instrument.players > 1 else 0.0
         sound += pan(stereo(tone * effort), place) / np.sqrt(instrument.players)
+    # One breath for all: that of the last.
     return strength * (sound + _noises(instrument, effort, rng))
 
 
