@@ -25,10 +25,10 @@ def _library():
 
 
 class Fluid:
-    """A synthesizer with one soundfont, its own reverb and chorus off."""
+    """A soundfont, played without FluidSynth's own reverb and chorus."""
 
     def __init__(self, path):
-        self.library = _library()
+        self.library, self.path = _library(), path
         self.settings = ctypes.c_void_p(self.library.new_fluid_settings())
         self._set("setnum", "synth.sample-rate", ctypes.c_double(SAMPLE_RATE))
         self._set("setnum", "synth.gain", ctypes.c_double(0.5))
@@ -37,37 +37,45 @@ class Fluid:
         self._set("setint", "synth.chorus.active", 0)
         # Only the samples of the presets that are played: some fonts hold a gigabyte.
         self._set("setint", "synth.dynamic-sample-loading", 1)
-        self.synth = ctypes.c_void_p(self.library.new_fluid_synth(self.settings))
-        self.font = self.library.fluid_synth_sfload(self.synth, str(path).encode(), 1)
-        if self.font < 0:
-            raise ValueError(f"FluidSynth cannot read {path}")
 
     def _set(self, kind, name, value):
         getattr(self.library, f"fluid_settings_{kind}")(self.settings, name.encode(), value)
 
     def render(self, notes, count, program, bank=0):
-        """[Note] -> [count, 2]. A note that ends later is cut."""
-        self.library.fluid_synth_system_reset(self.synth)
+        """[Note] -> [count, 2]. A note that ends later is cut.
+
+        The synthesizer is a new one each time: one that has played before keeps the rest of a block and of
+        notes, and a song would depend on what was made before it.
+        """
+        synth = ctypes.c_void_p(self.library.new_fluid_synth(self.settings))
+        try:
+            return self._played(synth, notes, count, program, bank)
+        finally:
+            self.library.delete_fluid_synth(synth)
+
+    def _played(self, synth, notes, count, program, bank):
+        font = self.library.fluid_synth_sfload(synth, str(self.path).encode(), 1)
+        if font < 0:
+            raise ValueError(f"FluidSynth cannot read {self.path}")
         channel = _DRUM_CHANNEL if bank == DRUM_BANK else 0
-        if self.library.fluid_synth_program_select(self.synth, channel, self.font, bank, program) != 0:
+        if self.library.fluid_synth_program_select(synth, channel, font, bank, program) != 0:
             raise ValueError(f"the soundfont has no preset {bank}:{program}")
         sound, done = np.zeros((2, count), np.float32), 0
         for start, on, key, velocity in _events(notes):
             if start >= count:
                 break
-            done = self._advance(sound, done, start)
+            done = self._advance(synth, sound, done, start)
             if on:
-                self.library.fluid_synth_noteon(self.synth, channel, key, velocity)
+                self.library.fluid_synth_noteon(synth, channel, key, velocity)
             else:
-                self.library.fluid_synth_noteoff(self.synth, channel, key)
-        self._advance(sound, done, count)
-        self.library.fluid_synth_all_sounds_off(self.synth, -1)
+                self.library.fluid_synth_noteoff(synth, channel, key)
+        self._advance(synth, sound, done, count)
         return np.ascontiguousarray(sound.T)
 
-    def _advance(self, sound, done, until):
+    def _advance(self, synth, sound, done, until):
         if until > done:
             left, right = (channel[done:].ctypes.data_as(ctypes.c_void_p) for channel in sound)
-            self.library.fluid_synth_write_float(self.synth, until - done, left, 0, 1, right, 0, 1)
+            self.library.fluid_synth_write_float(synth, until - done, left, 0, 1, right, 0, 1)
         return max(done, until)
 
 
@@ -83,5 +91,5 @@ def _events(notes):
 
 @lru_cache(maxsize=4)
 def fluid(path):
-    """The synthesizer of a soundfont, loaded once in a process."""
+    """One for each soundfont."""
     return Fluid(path)

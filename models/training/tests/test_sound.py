@@ -55,6 +55,14 @@ class Instruments(unittest.TestCase):
             self.assertLess(np.abs(sound[: audio.frames(0.09)]).max(), 1e-3, name)
             self.assertLess(cents(sound[audio.frames(0.4) : audio.frames(0.8)], 57), 30, name)
 
+    def test_a_preset_sounds_the_same_whatever_was_played_before(self):
+        notes = [Note(0.21 * number, 0.3, 50 + number, 90) for number in range(4)]
+        for name, path in material.soundfonts():
+            first = fluid.fluid(path).render(notes, RATE + 1, program=26)
+            fluid.fluid(path).render([Note(0.1, 0.8, 60, 120)], 10_007, program=48)
+            again = fluid.fluid(path).render(notes, RATE + 1, program=26)
+            np.testing.assert_array_equal(first, again, name)
+
     def test_a_synthesizer_plays_the_key_that_is_written(self):
         for wave in ("saw", "square", "triangle", "sine"):
             sound = synth.wave(wave, np.full(RATE, float(audio.hertz(45))), np.random.default_rng(0))
