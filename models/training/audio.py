@@ -11,6 +11,7 @@ import soundfile
 SAMPLE_RATE = 44_100
 SOURCES = ("drums", "bass", "other", "vocals")
 FULL_SCALE = 32_767
+HIGHEST = 16_000  # Hz up to which instruments that are calculated have partials
 
 
 def frames(seconds):
@@ -56,6 +57,26 @@ def add_at(track, sound, start):
     length = min(len(sound), len(track) - start)
     if length > 0:
         track[start : start + length] += sound[:length]
+
+
+def played(notes, count, sound):
+    """[Note] -> [count, 2]. `sound(note)` is what a note adds, [frames, 2]; it is not asked for after the end."""
+    track = np.zeros((count, 2), np.float32)
+    for note in notes:
+        start = frames(note.start)
+        if start < count:
+            add_at(track, sound(note), start)
+    return track
+
+
+def decaying(frequencies, amplitudes, decays, cycles):
+    """A sum of sines that die -> [frames]. Hz, and 1/s; `cycles` [frames] are those of 1 Hz."""
+    count, time = len(cycles), times(len(cycles))
+    sound = np.zeros(count)
+    for frequency, amplitude, decay in zip(frequencies, amplitudes, decays):
+        end = min(count, frames(7 / decay) + 1)
+        sound[:end] += amplitude * np.exp(-decay * time[:end]) * np.sin(2 * np.pi * frequency * cycles[:end])
+    return sound
 
 
 def active_level(sound, block=4_410):

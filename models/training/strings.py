@@ -8,10 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .audio import SAMPLE_RATE, add_at, chance, frames, hertz, log_uniform, stereo, times
+from .audio import HIGHEST, SAMPLE_RATE, chance, decaying, frames, hertz, log_uniform, played, stereo, times
 from .effects import butterworth, peak_filter
-
-HIGHEST = 16_000  # Hz
 
 
 @dataclass(frozen=True)
@@ -75,11 +73,7 @@ def _cycles(string, count, strength, rng):
 
 def _vibration(string, frequency, count, strength, rng):
     """[count]"""
-    time, sound = times(count), np.zeros(count)
-    cycles = _cycles(string, count, strength, rng)
-    for partial, amplitude, decay in zip(*_partials(string, frequency, strength)):
-        end = min(count, frames(7 / decay) + 1)
-        sound[:end] += amplitude * np.exp(-decay * time[:end]) * np.sin(2 * np.pi * partial * cycles[:end])
+    sound = decaying(*_partials(string, frequency, strength), _cycles(string, count, strength, rng))
     return sound / (np.abs(sound).max() + 1e-9)
 
 
@@ -96,9 +90,5 @@ def pluck(string, key, seconds, strength, rng):
 
 def render(notes, count, rng, kind):
     """[Note] -> [count, 2]"""
-    string, track = draw_string(rng, kind), np.zeros((count, 2), np.float32)
-    for note in notes:
-        start = frames(note.start)
-        if start < count:
-            add_at(track, pluck(string, note.key, note.seconds, note.velocity / 127, rng), start)
-    return track
+    string = draw_string(rng, kind)
+    return played(notes, count, lambda note: pluck(string, note.key, note.seconds, note.velocity / 127, rng))

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .audio import add_at, chance, frames, hertz, log_uniform, stereo, times
+from .audio import HIGHEST, chance, decaying, frames, hertz, log_uniform, played, stereo, times
 from .effects import butterworth, peak_filter, tremolo
 
-HIGHEST = 16_000  # Hz
 LONGEST = 4.0  # seconds
 STRENGTHS = 4  # in which a key is made, as of a sampled piano
 # Frequencies of the modes, against the fundamental.
@@ -83,12 +82,9 @@ def strike(instrument, key, strength, rng):
     """A note of `strength` 0 to 1 that nothing damps -> [frames]"""
     frequencies, amplitudes, decays = _modes(instrument, float(hertz(key)), strength)
     count = frames(min(LONGEST, 7 / decays.min()))
-    time, sound = times(count), np.zeros(count)
-    for tuning in (-0.5, 0.5) if instrument.beat else (0.0,):
-        raised = frequencies * 2 ** (tuning * instrument.beat / 1200)
-        for frequency, amplitude, decay in zip(raised, amplitudes, decays):
-            end = min(count, frames(7 / decay) + 1)
-            sound[:end] += amplitude * np.exp(-decay * time[:end]) * np.sin(2 * np.pi * frequency * time[:end])
+    time, tunings = times(count), (-0.5, 0.5) if instrument.beat else (0.0,)
+    tuned = np.concatenate([frequencies * 2 ** (tuning * instrument.beat / 1200) for tuning in tunings])
+    sound = decaying(tuned, np.tile(amplitudes, len(tunings)), np.tile(decays, len(tunings)), time)
     sound /= np.abs(sound).max() + 1e-9
     if instrument.pickup:
         # Nearer to its pickup on one side: even harmonics, that die sooner than the tone.
@@ -109,13 +105,13 @@ def _damped(sound, instrument, seconds):
 
 def render(notes, count, rng):
     """[Note] -> [count, 2]. A key is made once in each of a few strengths."""
-    instrument, track, made = draw_instrument(rng), np.zeros((count, 2), np.float32), {}
-    for note in notes:
-        start, level = frames(note.start), max(1, round(note.velocity / 127 * STRENGTHS))
-        if start >= count:
-            continue
+    instrument, made = draw_instrument(rng), {}
+
+    def sound(note):
+        level = max(1, round(note.velocity / 127 * STRENGTHS))
         if (note.key, level) not in made:
             made[note.key, level] = strike(instrument, note.key, level / STRENGTHS, rng)
-        add_at(track, stereo(_damped(made[note.key, level], instrument, note.seconds)), start)
-    track = peak_filter(track, instrument.body, rng.uniform(-4, 6), 1.0)
+        return stereo(_damped(made[note.key, level], instrument, note.seconds))
+
+    track = peak_filter(played(notes, count, sound), instrument.body, rng.uniform(-4, 6), 1.0)
     return tremolo(track, rng, rng.uniform(0.1, 0.5)) if instrument.wave else track

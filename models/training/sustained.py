@@ -9,11 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .audio import SAMPLE_RATE, add_at, chance, frames, hertz, log_uniform, stereo, times
+from .audio import HIGHEST, SAMPLE_RATE, chance, frames, hertz, log_uniform, played, stereo, times
 from .effects import butterworth, pan, peak_filter, tremolo
 
 HARMONICS = 96
-HIGHEST = 16_000  # Hz
 PERIOD = 4_096  # values of one period
 # The pitches of an organ's drawbars, as multiples of half the written frequency: 16', 5 1/3', 8' and so on.
 DRAWBARS = np.array([1, 3, 2, 4, 6, 8, 10, 12, 16])
@@ -174,11 +173,8 @@ def _noises(instrument, effort, rng):
 
 def render(notes, count, rng, kind, players=1):
     """[Note] -> [count, 2]"""
-    instrument, track = draw_instrument(rng, kind, players), np.zeros((count, 2), np.float32)
-    for note in notes:
-        start = frames(note.start)
-        if start < count:
-            add_at(track, play(instrument, note.key, note.seconds, note.velocity / 127, rng), start)
+    instrument = draw_instrument(rng, kind, players)
+    track = played(notes, count, lambda note: play(instrument, note.key, note.seconds, note.velocity / 127, rng))
     for frequency, gain, q in instrument.body:
         track = peak_filter(track, frequency, gain, q)
     return tremolo(track, rng, 0.4) if instrument.rotor else track
