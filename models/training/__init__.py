@@ -5,7 +5,7 @@ In the order of the data:
 
 - `material`, `licences`: what sounds are made from, and that its licences allow it
 - `composer`, `basslines`: a seed becomes a song's notes
-- `soundfont`, `fluid`, `synth`, `strings`, `struck`, `sustained`, `drums`: notes become sound
+- `soundfont`, `fluid`, `synth`, `strings`, `struck`, `sustained`, `cymbals`, `drums`: notes become sound
 - `voices`, `formants`, `singing`: and melodies are sung
 - `effects`, `amplifier`, `mastering`, `arrange`: sounds become four stems and their mix
 - `generate`: many songs, on all cores, as FLAC with a manifest

@@ -7,15 +7,8 @@ Distortion and Overdrive Guitar Effects Pedals (DAFx 2007). A cabinet is a band 
 import numpy as np
 
 from . import effects
-from .audio import chance, decibels, frames, log_uniform
+from .audio import chance, frames, log_uniform
 from .effects import butterworth, peak_filter
-
-
-def _stage(sound, gain_db, bias):
-    """Clips softly, and one side sooner than the other: even harmonics. The peak stays."""
-    peak, gain = np.abs(sound).max() + 1e-6, decibels(gain_db)
-    clipped = np.tanh(gain * sound / peak + bias) - np.tanh(bias)
-    return (clipped / (np.abs(clipped).max() + 1e-6) * peak).astype(np.float32)
 
 
 def _clip(sound, gain_db, rng):
@@ -24,7 +17,7 @@ def _clip(sound, gain_db, rng):
     sound = peak_filter(sound, log_uniform(rng, 500, 3_000), rng.uniform(-3, 9), 0.7)
     stages = 2 if chance(rng, 0.5) else 1
     for _ in range(stages):
-        sound = _stage(sound, gain_db / stages, rng.uniform(-0.4, 0.4))
+        sound = effects.drive(sound, gain_db / stages, rng.uniform(-0.4, 0.4))
     return butterworth(sound, 20, "high")
 
 

@@ -202,7 +202,8 @@ class Song:
         """Hits in the order of time: a pattern, its small changes, fills, cymbals."""
         rng = self.rng
         backbeat = str(rng.choice(["snare", "snare", "snare", "clap", "rim"]))
-        roles = ("kick", backbeat, str(rng.choice(["hat", "hat", "hat", "ride", "open"])))
+        keeping = str(rng.choice(["hat", "hat", "hat", "ride", "open", "crash"], p=[0.2, 0.2, 0.2, 0.15, 0.15, 0.1]))
+        roles = ("kick", backbeat, keeping)
         pattern = [[STRENGTH[step] for step in part] for part in PATTERNS[rng.integers(len(PATTERNS))]]
         ghosts, first = rng.uniform(0, 0.06), int(rng.integers(3)) * 2 if chance(rng, 0.25) else 0
         percussion = np.where(rng.uniform(size=16) < 0.3, rng.uniform(0.3, 0.9, 16), 0) * chance(rng, 0.3)

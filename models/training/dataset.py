@@ -19,7 +19,7 @@ from .generate import song_folders, song_frames
 SPEEDS = (0.89, 1.12)
 # Voices and basses are louder than in the songs: what a small network is not sure of it leaves out, and
 # people miss it.
-GAINS_DB = {"drums": (-7, 5), "bass": (-2, 9), "other": (-9, 4), "vocals": (-1, 10)}
+GAINS_DB = {"drums": (-4, 8), "bass": (-2, 9), "other": (-6, 6), "vocals": (-2, 9)}
 DRIVES_DB = (0, 22)
 SILENT = 0.005  # a crop whose peak is below is drawn again, where it may come from any song
 AHEAD = 8  # batches that are being made while one is used, or as many as there are threads
@@ -61,8 +61,14 @@ def _shouted(sound, rng):
     """[2, count] -> the same, as loud. Voices of rock are strongest from 1 to 3 kHz, and weak below; no
     speech synthesizer is. J. Sundberg, The Science of the Singing Voice (1987), chapter 4."""
     strong = butterworth(sound.T, log_uniform(rng, 150, 900), "high", 1)
-    strong = peak_filter(strong, log_uniform(rng, 1_000, 3_000), rng.uniform(3, 14), rng.uniform(0.5, 1.2)).T
+    strong = peak_filter(strong, log_uniform(rng, 1_000, 3_000), rng.uniform(3, 14), rng.uniform(0.5, 1.2))
+    strong = butterworth(strong, log_uniform(rng, 3_500, 16_000), "low", 1).T
     return strong * (sound.std() / (strong.std() + 1e-9))
+
+
+def _bright(sound, rng):
+    """[2, count] -> the same: cymbals as loud as rock has them, against the kick that most of a kit's level is."""
+    return peak_filter(sound.T, log_uniform(rng, 4_500, 11_000), rng.uniform(2, 14), rng.uniform(0.3, 0.6)).T
 
 
 class Mixer:
@@ -119,6 +125,8 @@ class Mixer:
             return np.zeros_like(sound)
         if source == "vocals":
             sound = maybe(rng, self.options["shout"], _shouted, sound, rng)
+        if source == "drums":
+            sound = maybe(rng, self.options["bright"], _bright, sound, rng)
         if source in ("bass", "vocals"):
             sound = maybe(rng, self.options["drive"], drive, sound, rng.uniform(*DRIVES_DB))
         sound = maybe(rng, self.options["equalize"], random_eq, sound.T, rng).T

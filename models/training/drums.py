@@ -1,11 +1,11 @@
-"""Drum kits: sampled strokes, strokes of soundfonts, and synthesized ones, mixed at will."""
+"""Drum kits: sampled strokes, strokes of soundfonts, calculated cymbals and drum machines, mixed at will."""
 
 from functools import lru_cache
 
 import numpy as np
 from scipy import signal
 
-from . import audio
+from . import audio, cymbals
 from .audio import add_at, chance, frames, stereo, times
 from .composer import Note
 from .effects import butterworth, pan
@@ -20,6 +20,7 @@ STANDS_IN = {
 QUIET_ROLES = ("hat", "open", "ride", "crash", "perc")
 METAL = (2.0, 3.0, 4.16, 5.43, 6.79, 8.21)  # of a cymbal's partials: in no simple ratio
 VELOCITIES = (50, 90, 120)
+CALCULATED = 0.5  # of the cymbals that are not a drum machine's: few were recorded
 
 
 def synthesize(role, rng):
@@ -128,7 +129,11 @@ class Kit:
         rng = self.rng
         place = 0 if role in ("kick", "snare", "clap") else rng.uniform(-1, 1) * self.spread
         choices = self.strokes.get(role) or self.strokes.get(STANDS_IN.get(role), [])
-        if choices and not chance(rng, self.synthetic):
+        machine = not choices or chance(rng, self.synthetic)
+        if not machine and role in cymbals.DECAYS and chance(rng, CALCULATED):
+            layers = [cymbals.stroke(role, rng, LONGEST)]
+            self.names.append(f"calculated {role}")
+        elif not machine:
             stroke = choices[rng.integers(len(choices))]
             speed = self.speed * rng.uniform(0.93, 1.07)
             layers = [_faster(layer, speed) for layer in recorded(stroke)]
@@ -137,7 +142,7 @@ class Kit:
             layers = [synthesize(role, rng)]
             self.names.append(f"synthesized {role}")
         self.layers[role] = [pan(layer, place) for layer in layers]
-        self.levels[role] = rng.uniform(0.6, 1.2) * (rng.uniform(0.2, 0.8) if role in QUIET_ROLES else 1)
+        self.levels[role] = rng.uniform(0.6, 1.2) * (rng.uniform(0.2, 1) if role in QUIET_ROLES else 1)
 
 
 def render(hits, count, rng, strokes):

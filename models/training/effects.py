@@ -61,10 +61,11 @@ def compress(sound, rng, threshold_db, ratio):
     return sound * gain[:, None]
 
 
-def drive(sound, gain_db):
-    """A soft clipper; the peak stays where it was."""
-    peak, gain = np.abs(sound).max() + 1e-6, 10 ** (gain_db / 20)
-    return (np.tanh(sound / peak * gain) / np.tanh(gain) * peak).astype(np.float32)
+def drive(sound, gain_db, bias=0.0):
+    """A soft clipper; the peak stays where it was. With a bias one side clips sooner: even harmonics."""
+    peak = np.abs(sound).max() + 1e-6
+    clipped = np.tanh(decibels(gain_db) * sound / peak + bias) - np.tanh(bias)
+    return (clipped / (np.abs(clipped).max() + 1e-6) * peak).astype(np.float32)
 
 
 @lru_cache(maxsize=64)

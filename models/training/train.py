@@ -58,7 +58,7 @@ class Training:
         stems = stems.to(self.device, non_blocking=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             estimate = model(stems.sum(1))
-        value, waveform = loss.total(estimate, stems, self.options["spectral"])
+        value, waveform = loss.total(estimate, stems, self.options)
         model.zero_grad(set_to_none=True)
         value.backward()
         return {"loss": value.detach(), "l1": waveform.detach()}

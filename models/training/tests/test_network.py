@@ -29,8 +29,18 @@ class Measures(unittest.TestCase):
 
     def test_the_loss_is_zero_for_the_stems_alone(self):
         stems = torch.randn(1, 4, 2, 20_000, generator=torch.Generator().manual_seed(0))
-        self.assertEqual(float(loss.total(stems, stems, 0.5)[0]), 0)
-        self.assertGreater(float(loss.total(stems.roll(1, 1), stems, 0.5)[0]), 0.1)
+        options = {"treble": 3.0, "spectral": 0.5}
+        self.assertEqual(float(loss.total(stems, stems, options)[0]), 0)
+        self.assertGreater(float(loss.total(stems.roll(1, 1), stems, options)[0]), 0.1)
+
+
+    def test_treble_weighs_what_is_above_2_khz(self):
+        time, stems = torch.arange(44_100) / 44_100, torch.zeros(1, 4, 2, 44_100)
+        low, high = (torch.sin(2 * torch.pi * hertz * time).expand_as(stems) for hertz in (100, 7_000))
+        plain, treble = ({"treble": share, "spectral": 0} for share in (0, 3.0))
+        for sound, more in ((low, 1.05), (high, 3.9)):
+            raised = loss.total(sound, stems, treble)[0] / loss.total(sound, stems, plain)[0]
+            self.assertAlmostEqual(float(raised), more, delta=0.1)
 
 
 class Network(unittest.TestCase):
@@ -72,7 +82,7 @@ class Network(unittest.TestCase):
             network.grown(old.state_dict(), network.build(deep))
 
 
-AUGMENTATION = {"remix": 0.5, "speed": 0.5, "drop": 0.2, "equalize": 0, "apart": 0, "drive": 0, "shout": 0}
+AUGMENTATION = {"remix": 0.5, "speed": 0.5, "drop": 0.2, "equalize": 0, "apart": 0, "drive": 0, "shout": 0, "bright": 0}
 
 
 class FakeSongs:
@@ -92,7 +102,7 @@ class FakeSongs:
 
 class Batches(unittest.TestCase):
     def test_a_batch_depends_on_seed_and_step_alone(self):
-        mixer = dataset.Mixer(FakeSongs(), 1_000, AUGMENTATION | {"equalize": 0.3, "apart": 0.3, "drive": 0.3, "shout": 0.3})
+        mixer = dataset.Mixer(FakeSongs(), 1_000, {name: 0.3 for name in AUGMENTATION})
         ahead = dataset.batches(mixer, 7, 3, 2, threads=2)
         for step in (3, 4, 5):
             torch.testing.assert_close(next(ahead), dataset.batch(mixer, 7, step, 2), rtol=0, atol=0)
@@ -124,6 +134,15 @@ class Batches(unittest.TestCase):
             powers = [np.abs(np.fft.rfft(each[0])) ** 2 for each in (noise, shouted)]
             middle, low = ([power[a:b].sum() for power in powers] for a, b in ((1_000, 3_000), (40, 300)))
             self.assertGreater(middle[1] / middle[0], 2 * low[1] / low[0], seed)
+
+    def test_bright_drums_keep_their_kick(self):
+        noise = np.random.default_rng(0).standard_normal((2, 44_100)).astype(np.float32)
+        for seed in range(8):
+            bright = dataset._bright(noise, np.random.default_rng(seed))
+            powers = [np.abs(np.fft.rfft(each[0])) ** 2 for each in (noise, bright)]
+            kick, cymbals = ([power[a:b].sum() for power in powers] for a, b in ((40, 200), (4_000, 12_000)))
+            self.assertAlmostEqual(kick[1] / kick[0], 1, delta=0.05)
+            self.assertGreater(cymbals[1] / cymbals[0], 1.1, seed)
 
     def test_two_songs_apart_are_one_on_each_side(self):
         songs = FakeSongs()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from training import amplifier, audio, composer, drums, effects, fluid, formants, generate, mastering, material
-from training import metrics, singing, soundfont, strings, struck, sustained, synth, voices
+from training import amplifier, audio, composer, cymbals, drums, effects, fluid, formants, generate, mastering
+from training import material, metrics, singing, soundfont, strings, struck, sustained, synth, voices
 from training.composer import Note
 
 RATE = audio.SAMPLE_RATE
@@ -176,6 +176,30 @@ def held(singer, key):
     """Half a second of a note."""
     begin, sound = singer.sing([Note(1.0, 2.0, key, 100)])
     return sound[audio.frames(1.9 - begin) : audio.frames(2.4 - begin)]
+
+
+class Cymbals(unittest.TestCase):
+    def test_a_crash_rings_and_a_closed_hat_does_not(self):
+        for seed in range(5):
+            for role, rings in (("hat", False), ("ride", True), ("crash", True)):
+                stroke = cymbals.stroke(role, np.random.default_rng(seed), 2.5)
+                self.assertEqual(stroke.shape, (audio.frames(2.5), 2))
+                self.assertAlmostEqual(float(np.abs(stroke).max()), 1, places=5)
+                later = stroke[audio.frames(0.5) : audio.frames(0.8)].std() / stroke[: audio.frames(0.1)].std()
+                self.assertEqual(later > 0.03, rings, (role, seed, later))
+
+    def test_its_treble_dies_first(self):
+        change = []
+        for seed in range(15):
+            wash = cymbals._wash(audio.frames(1.5), 0.5, np.random.default_rng(seed))
+            change.append(treble(wash[-audio.frames(0.3) :], 8_000) / treble(wash[: audio.frames(0.3)], 8_000))
+        self.assertLess(max(change), 1)
+        self.assertLess(np.median(change), 0.5)
+
+    def test_two_microphones_hear_it_each_in_its_own_way(self):
+        likeness = [np.corrcoef(cymbals.stroke("crash", np.random.default_rng(seed), 1).T)[0, 1] for seed in range(5)]
+        self.assertLess(max(likeness), 0.999)
+        self.assertGreater(min(likeness), 0.3)
 
 
 class Singing(unittest.TestCase):
