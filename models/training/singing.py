@@ -190,6 +190,11 @@ def _layers(rng, lead, bank, choir):
     return layers
 
 
+def _raised(low, rng):
+    """Who speaks low sings high, half of the time: a tenor of rock an octave above his speech and more."""
+    return min(low + int(rng.integers(3, 16)), 66) if low < 60 and chance(rng, 0.55) else low
+
+
 def render(song, count, rng, bank):
     """({name: (weight, utterances)}) -> ([count, 2], names of the voices)"""
     lead = _draw_singer(rng, bank)
@@ -198,6 +203,7 @@ def render(song, count, rng, bank):
     if style == "rap":
         phrases = song.rap(low)
     else:
+        low = _raised(low, rng)
         phrases = song.melody(low, low + int(rng.integers(9, 17)), rng.uniform(), rng.uniform(0.05, 0.4))
     singers = [lead, _draw_singer(rng, bank)] if chance(rng, 0.3) else [lead]
     turns = [(singer, _layers(rng, singer, bank, style == "choir")) for singer in singers]

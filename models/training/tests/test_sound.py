@@ -216,6 +216,13 @@ class Singing(unittest.TestCase):
                 # Three periods may be nearer to whole frames than one, and so more alike.
                 self.assertLess(cents(held(singer, key), key, 0.6 * audio.hertz(key)), 60, (seed, key))
 
+    def test_who_speaks_low_may_sing_an_octave_above(self):
+        rng = np.random.default_rng(0)
+        raised = [singing._raised(45, rng) - 45 for _ in range(100)]
+        self.assertTrue(30 < raised.count(0) < 60)
+        self.assertTrue(12 < max(raised) <= 15)
+        self.assertEqual({singing._raised(62, rng) for _ in range(50)}, {62})
+
     def test_a_growl_is_an_octave_below(self):
         key, levels = 62, []
         for roughness in (0.0, 0.9):
