@@ -35,10 +35,10 @@ def _wash(count, decay, rng):
     decays = decay * (np.maximum(hertz, 500) / 3_000) ** -rng.uniform(0.1, 0.8)
     rises = rng.uniform(0.001, 0.02) * np.minimum(1, decay / 0.1) * hertz / 10_000
     level = _level(hertz, rng) * np.exp(-time / decays) * (1 - 0.9 * np.exp(-time / (rises + 1e-4)))
-    noise = rng.standard_normal((3, 2, *level.shape))
-    shared, apart = noise[0], noise[1:] * rng.uniform(0.1, 1)
-    spectra = [level * ((shared + each)[0] + 1j * (shared + each)[1]) for each in apart]
-    return signal.istft(np.stack(spectra), SAMPLE_RATE, nperseg=WINDOW)[1].T[:count]
+    real, imaginary = rng.standard_normal((3, 2, *level.shape)).swapaxes(0, 1)
+    noise = real + 1j * imaginary
+    spectra = level * (noise[0] + rng.uniform(0.1, 1) * noise[1:])  # what they share, and what each has
+    return signal.istft(spectra, SAMPLE_RATE, nperseg=WINDOW)[1].T[:count]
 
 
 def _level(hertz, rng):

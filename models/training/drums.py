@@ -128,27 +128,28 @@ class Kit:
     def _choose(self, role):
         rng = self.rng
         place = 0 if role in ("kick", "snare", "clap") else rng.uniform(-1, 1) * self.spread
-        choices = self.strokes.get(role) or self.strokes.get(STANDS_IN.get(role), [])
-        machine = not choices or chance(rng, self.synthetic)
-        if not machine and role in cymbals.DECAYS and chance(rng, CALCULATED):
-            layers = [cymbals.stroke(role, rng, LONGEST)]
-            self.names.append(f"calculated {role}")
-        elif not machine:
-            stroke = choices[rng.integers(len(choices))]
-            speed = self.speed * rng.uniform(0.93, 1.07)
-            layers = [_faster(layer, speed) for layer in recorded(stroke)]
-            self.names.append(stroke.name())
-        else:
-            layers = [synthesize(role, rng)]
-            self.names.append(f"synthesized {role}")
+        layers, name = self._stroke(role)
+        self.names.append(name)
         self.layers[role] = [pan(layer, place) for layer in layers]
         self.levels[role] = rng.uniform(0.6, 1.2) * (rng.uniform(0.2, 1) if role in QUIET_ROLES else 1)
+
+    def _stroke(self, role):
+        """(its layers from soft to hard, what it is)"""
+        rng = self.rng
+        choices = self.strokes.get(role) or self.strokes.get(STANDS_IN.get(role), [])
+        if not choices or chance(rng, self.synthetic):
+            return [synthesize(role, rng)], f"synthesized {role}"
+        if role in cymbals.DECAYS and chance(rng, CALCULATED):
+            return [cymbals.stroke(role, rng, LONGEST)], f"calculated {role}"
+        stroke = choices[rng.integers(len(choices))]
+        speed = self.speed * rng.uniform(0.93, 1.07)
+        return [_faster(layer, speed) for layer in recorded(stroke)], stroke.name()
 
 
 def render(hits, count, rng, strokes):
     """[Hit] -> ([count, 2], names of what sounds). Every third kit or so is synthesized for the most part."""
     kit = Kit(rng, strokes, float(rng.choice([0.1, 0.1, 0.3, 0.9])))
     track = np.zeros((count, 2), np.float32)
-    for hit in hits:
+    for hit in hits:  # not `played`: strokes after the end are chosen as well, and what is drawn depends on that
         add_at(track, kit.hit(hit.role, hit.strength), frames(hit.start))
     return track, kit.names

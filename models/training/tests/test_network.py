@@ -33,7 +33,6 @@ class Measures(unittest.TestCase):
         self.assertEqual(float(loss.total(stems, stems, options)[0]), 0)
         self.assertGreater(float(loss.total(stems.roll(1, 1), stems, options)[0]), 0.1)
 
-
     def test_treble_weighs_what_is_above_2_khz(self):
         time, stems = torch.arange(44_100) / 44_100, torch.zeros(1, 4, 2, 44_100)
         low, high = (torch.sin(2 * torch.pi * hertz * time).expand_as(stems) for hertz in (100, 7_000))
