@@ -6,7 +6,7 @@ import numpy as np
 from scipy import signal
 
 from . import audio, cymbals
-from .audio import add_at, chance, frames, stereo, times
+from .audio import chance, frames, played, stereo, times
 from .composer import Note
 from .effects import butterworth, pan
 from .fluid import fluid
@@ -149,7 +149,4 @@ class Kit:
 def render(hits, count, rng, strokes):
     """[Hit] -> ([count, 2], names of what sounds). Every third kit or so is synthesized for the most part."""
     kit = Kit(rng, strokes, float(rng.choice([0.1, 0.1, 0.3, 0.9])))
-    track = np.zeros((count, 2), np.float32)
-    for hit in hits:  # not `played`: strokes after the end are chosen as well, and what is drawn depends on that
-        add_at(track, kit.hit(hit.role, hit.strength), frames(hit.start))
-    return track, kit.names
+    return played(hits, count, lambda hit: kit.hit(hit.role, hit.strength)), kit.names
