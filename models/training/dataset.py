@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from .audio import SAMPLE_RATE, SOURCES, chance, decibels, log_uniform, read
-from .effects import butterworth, drive, maybe, peak_filter, random_eq
+from .effects import butterworth, drive, maybe, pan, peak_filter, random_eq
 from .generate import song_folders, song_frames
 
 SPEEDS = (0.89, 1.12)
@@ -58,17 +58,35 @@ def _resampled(sound, count, speed):
 
 
 def _shouted(sound, rng):
-    """[2, count] -> the same, as loud. Voices of rock are strongest from 1 to 3 kHz, and weak below; no
+    """As loud as before. Voices of rock are strongest from 1 to 3 kHz, and weak below; no
     speech synthesizer is. J. Sundberg, The Science of the Singing Voice (1987), chapter 4."""
-    strong = butterworth(sound.T, log_uniform(rng, 150, 900), "high", 1)
+    strong = butterworth(sound, log_uniform(rng, 150, 900), "high", 1)
     strong = peak_filter(strong, log_uniform(rng, 1_000, 3_000), rng.uniform(3, 14), rng.uniform(0.5, 1.2))
-    strong = butterworth(strong, log_uniform(rng, 3_500, 16_000), "low", 1).T
+    strong = butterworth(strong, log_uniform(rng, 3_500, 16_000), "low", 1)
     return strong * (sound.std() / (strong.std() + 1e-9))
 
 
 def _bright(sound, rng):
-    """[2, count] -> the same: cymbals as loud as rock has them, against the kick that most of a kit's level is."""
-    return peak_filter(sound.T, log_uniform(rng, 4_500, 11_000), rng.uniform(2, 14), rng.uniform(0.3, 0.6)).T
+    """Cymbals as loud as rock has them, against the kick that most of a kit's level is."""
+    return peak_filter(sound, log_uniform(rng, 4_500, 11_000), rng.uniform(2, 14), rng.uniform(0.3, 0.6))
+
+
+def _driven(sound, rng):
+    return drive(sound, rng.uniform(*DRIVES_DB))
+
+
+def _placed(sound, rng):
+    """Off the middle, where voices are in most songs, but not in all."""
+    return pan(sound, rng.uniform(-0.5, 0.5))
+
+
+# What happens to a stem, [frames, 2], in this order, each with the probability that a config has under its name.
+EFFECTS = {
+    "drums": {"bright": _bright, "equalize": random_eq},
+    "bass": {"drive": _driven, "equalize": random_eq},
+    "other": {"equalize": random_eq},
+    "vocals": {"shout": _shouted, "drive": _driven, "equalize": random_eq, "place": _placed},
+}
 
 
 class Mixer:
@@ -123,16 +141,12 @@ class Mixer:
     def _augmented(self, sound, source, rng):
         if chance(rng, self.options["drop"]):
             return np.zeros_like(sound)
-        if source == "vocals":
-            sound = maybe(rng, self.options["shout"], _shouted, sound, rng)
-        if source == "drums":
-            sound = maybe(rng, self.options["bright"], _bright, sound, rng)
-        if source in ("bass", "vocals"):
-            sound = maybe(rng, self.options["drive"], drive, sound, rng.uniform(*DRIVES_DB))
-        sound = maybe(rng, self.options["equalize"], random_eq, sound.T, rng).T
+        sound = sound.T
+        for name, effect in EFFECTS[source].items():
+            sound = maybe(rng, self.options[name], effect, sound, rng)
         sign = -1 if chance(rng, 0.5) else 1
-        sound = sound[::-1] if chance(rng, 0.5) else sound
-        return sound * (sign * decibels(rng.uniform(*GAINS_DB[source])))
+        sound = sound[:, ::-1] if chance(rng, 0.5) else sound
+        return sound.T * (sign * decibels(rng.uniform(*GAINS_DB[source])))
 
 
 def batch(mixer, seed, step, size):

@@ -81,7 +81,9 @@ class Network(unittest.TestCase):
             network.grown(old.state_dict(), network.build(deep))
 
 
-AUGMENTATION = {"remix": 0.5, "speed": 0.5, "drop": 0.2, "equalize": 0, "apart": 0, "drive": 0, "shout": 0, "bright": 0}
+AUGMENTATION = {"remix": 0.5, "speed": 0.5, "drop": 0.2, "apart": 0} | {
+    name: 0 for effects in dataset.EFFECTS.values() for name in effects
+}
 
 
 class FakeSongs:
@@ -125,20 +127,20 @@ class Batches(unittest.TestCase):
         self.assertTrue(10 < dropped < 60)
 
     def test_a_shout_is_as_loud_and_stronger_in_the_middle(self):
-        noise = np.random.default_rng(0).standard_normal((2, 44_100)).astype(np.float32)
+        noise = np.random.default_rng(0).standard_normal((44_100, 2)).astype(np.float32)
         for seed in range(8):
             shouted = dataset._shouted(noise, np.random.default_rng(seed))
             self.assertEqual((shouted.shape, shouted.dtype), (noise.shape, noise.dtype))
             self.assertAlmostEqual(float(shouted.std()), float(noise.std()), places=2)
-            powers = [np.abs(np.fft.rfft(each[0])) ** 2 for each in (noise, shouted)]
+            powers = [np.abs(np.fft.rfft(each[:, 0])) ** 2 for each in (noise, shouted)]
             middle, low = ([power[a:b].sum() for power in powers] for a, b in ((1_000, 3_000), (40, 300)))
             self.assertGreater(middle[1] / middle[0], 2 * low[1] / low[0], seed)
 
     def test_bright_drums_keep_their_kick(self):
-        noise = np.random.default_rng(0).standard_normal((2, 44_100)).astype(np.float32)
+        noise = np.random.default_rng(0).standard_normal((44_100, 2)).astype(np.float32)
         for seed in range(8):
             bright = dataset._bright(noise, np.random.default_rng(seed))
-            powers = [np.abs(np.fft.rfft(each[0])) ** 2 for each in (noise, bright)]
+            powers = [np.abs(np.fft.rfft(each[:, 0])) ** 2 for each in (noise, bright)]
             kick, cymbals = ([power[a:b].sum() for power in powers] for a, b in ((40, 200), (4_000, 12_000)))
             self.assertAlmostEqual(kick[1] / kick[0], 1, delta=0.05)
             self.assertGreater(cymbals[1] / cymbals[0], 1.1, seed)
