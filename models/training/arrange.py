@@ -5,14 +5,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from . import amplifier, drums, effects, material, mastering, singing, strings, struck, sustained, synth
-from .audio import SOURCES, chance, decibels, frames, with_level
+from .audio import SOURCES, active_level, chance, decibels, frames, with_level
 from .composer import Song
 from .effects import butterworth, maybe
 from .fluid import fluid
 
 # How loud the stems are in a mix, in dB against each other, before chance moves them.
 BALANCE = {"drums": -2.0, "bass": -2.5, "other": -1.5, "vocals": 0.0}
-PARTS = ("chords", "chords", "chords", "pads", "arpeggio", "lead", "power_chords")
+PARTS = ("chords", "chords", "chords", "chords", "pads", "arpeggio", "lead", "power_chords", "power_chords")
 DISTORTED = (29, 30)
 # Who plays a part, by its role, and how often: presets of soundfonts, and instruments that are calculated.
 PLAYERS = {
@@ -23,6 +23,7 @@ PLAYERS = {
     "pluck": {"sampled": 3, "struck": 3, "plucked": 2, "synthesized": 2},
 }
 AMPLIFIED = {"plucked": 0.7, "organ": 0.3, "struck": 0.1}
+CHOIRS = 0.2  # of the songs, in which one of a soundfont sings along
 
 
 @dataclass
@@ -137,7 +138,7 @@ def _loosely(notes, rng):
 
 def other_stem(song, count, rng, studio):
     sound, names = np.zeros((count, 2), np.float32), []
-    for _ in range(int(rng.choice([1, 2, 2, 3, 3]))):
+    for _ in range(int(rng.choice([1, 2, 2, 3, 3, 4]))):
         part, name = _part(song, count, rng, studio)
         sound += part * decibels(rng.uniform(-8, 2))
         names.append(name)
@@ -146,6 +147,10 @@ def other_stem(song, count, rng, studio):
 
 def vocal_stem(song, count, rng, studio):
     sound, names = singing.render(song, count, rng, studio.bank)
+    if "choir" in studio.programs and chance(rng, CHOIRS):
+        choir, _, name = _sampled(song.pads(), count, rng, studio, "choir")
+        sound += with_level(choir, active_level(sound) * decibels(rng.uniform(-15, 0)))
+        names.append(name)
     return singing.produce(sound, song, rng), names
 
 

@@ -58,7 +58,7 @@ def drum_font():
 
 def programs(split):
     """{role: programs of General MIDI}; one that stands there twice is taken twice as often."""
-    return {role: splits[split] for role, splits in listed()["programs"].items()}
+    return {role: splits[split] for role, splits in listed()["programs"].items() if split in splits}
 
 
 def sample_path(name):
