@@ -193,10 +193,10 @@ class Song:
             phrases.append(phrase)
         return phrases
 
-    def harmony(self, phrase):
-        """The same phrase, two degrees of the scale above."""
+    def harmony(self, phrase, degrees):
+        """The same phrase, so many degrees of the scale above, or below."""
         allowed = {(self.tonic + step) % 12 for step in self.scale}
-        return [replace(note, key=third_above(note.key, allowed), velocity=0.8 * note.velocity) for note in phrase]
+        return [replace(note, key=degrees_from(note.key, degrees, allowed)) for note in phrase]
 
     def drums(self):
         """Hits in the order of time: a pattern, its small changes, fills, cymbals."""
@@ -265,6 +265,8 @@ class Line:
         return self.base + 12 * (self.degree // 7) + self.song.scale[self.degree % 7]
 
 
-def third_above(key, allowed):
-    steps = [key + step for step in range(1, 8) if (key + step) % 12 in allowed]
-    return steps[1]
+def degrees_from(key, degrees, allowed):
+    """The key so many degrees above, or below. `allowed`: what the scale has of the keys 0 to 11."""
+    side = 1 if degrees > 0 else -1
+    steps = [key + side * step for step in range(1, 13) if (key + side * step) % 12 in allowed]
+    return steps[abs(degrees) - 1]

@@ -34,6 +34,7 @@ class Singer:
         self.melisma = rng.uniform(0, 0.25)
         self.falls = rng.uniform(0, 0.3)  # notes that are let go downwards
         self.roughness = rng.uniform(0.2, 0.9) if chance(rng, 0.25) else 0.0
+        self.larynx = rng.uniform(0, 0.15)  # octaves by which formants rise with an octave of pitch
 
     def sing(self, phrase, spoken=False, cents=0.0, octaves=0):
         """A phrase -> (seconds at which it begins, [frames] mono), or None if too little sounds."""
@@ -55,7 +56,8 @@ class Singer:
         wobble = signal.lfilter([0.05], [1, -0.95], self.rng.standard_normal(count)) * self.rng.uniform(0.05, 0.3)
         hertz = np.where(voiced, 440 * 2 ** ((pitch + cents / 100 + wobble - 69) / 12), 0.0)
         loudness = self._loudness(phrase, begin, sounding)
-        power, aperiodicity = self._spectra(utterance, np.maximum(source, 0), loudness, sounding)
+        throat = self.throat * 2 ** (self.larynx * (np.median(pitch[sounding]) - self.lowest) / 12)
+        power, aperiodicity = self._spectra(utterance, np.maximum(source, 0), loudness, sounding, throat)
         sound = pyworld.synthesize(hertz, power, aperiodicity, SAMPLE_RATE, FRAME_MS)
         return begin, (sound * self._growl(hertz, len(sound))).astype(np.float32)
 
@@ -140,11 +142,11 @@ class Singer:
             level[max(0, start - 16) : end] = note.velocity / 100
         return signal.lfilter([0.12], [1, -0.88], np.where(sounding, level, 0))
 
-    def _spectra(self, utterance, source, loudness, sounding):
+    def _spectra(self, utterance, source, loudness, sounding, throat):
         """(power, aperiodicity), each [steps, BINS]: the throat moves the formants along the mel scale."""
         lower = source.astype(int)
         upper, weight = np.minimum(lower + 1, len(utterance.pitch) - 1), (source - lower)[:, None]
-        warped = np.linspace(0, SAMPLE_RATE / 2, BINS) / self.throat
+        warped = np.linspace(0, SAMPLE_RATE / 2, BINS) / throat
         band = np.clip(mel(warped) / mel(SAMPLE_RATE / 2) * (BANDS - 1), 0, BANDS - 1.001)
         below, share = band.astype(int), band - band.astype(int)
 
@@ -178,21 +180,34 @@ def _breath_before(track, phrase, loud, rng):
 
 def _layers(rng, lead, bank, choir):
     """Who sings each phrase, as (singer, cents, octaves, place, level): alone, doubled, or a choir."""
-    layers = [(lead, 0.0, 0, rng.uniform(-0.15, 0.15), 1.0)]
+    layers = [(lead, 0.0, 0, _place(rng), 1.0)]
     if choir:
         for _ in range(int(rng.integers(2, 4))):
             other = _draw_singer(rng, bank)
             octaves = int(np.clip(round((other.lowest - lead.lowest) / 12), -1, 1))
             layers.append((other, 12 * rng.normal(), octaves, rng.uniform(-1, 1), 0.8))
-    elif chance(rng, 0.3):
+    elif chance(rng, 0.4):
         for side in (-1, 1):
-            layers.append((lead, 10 * rng.normal(), 0, side * rng.uniform(0.3, 0.9), rng.uniform(0.2, 0.6)))
+            layers.append((lead, 10 * rng.normal(), 0, side * rng.uniform(0.3, 0.9), rng.uniform(0.2, 1)))
+        if chance(rng, 0.35):  # two takes, and nothing in the middle
+            layers = layers[1:]
     return layers
 
 
+def _place(rng):
+    """Most lead voices are in the middle."""
+    return rng.uniform(-0.15, 0.15) if chance(rng, 0.65) else rng.uniform(-0.6, 0.6)
+
+
+def _harmony(rng, lead, bank):
+    """Who sings the second voice: the same singer or another one, on a side."""
+    singer = lead if chance(rng, 0.6) else _draw_singer(rng, bank)
+    return [(singer, 8 * rng.normal(), 0, rng.uniform(-0.8, 0.8), rng.uniform(0.4, 1))]
+
+
 def _raised(low, rng):
-    """Who speaks low sings high, half of the time: a tenor of rock an octave above his speech and more."""
-    return min(low + int(rng.integers(3, 16)), 66) if low < 60 and chance(rng, 0.55) else low
+    """Who speaks low sings high, most of the time: a tenor of rock an octave above his speech and more."""
+    return min(low + int(rng.integers(3, 16)), 66) if low < 60 and chance(rng, 0.7) else low
 
 
 def render(song, count, rng, bank):
@@ -207,16 +222,18 @@ def render(song, count, rng, bank):
         phrases = song.melody(low, low + int(rng.integers(9, 17)), rng.uniform(), rng.uniform(0.05, 0.4))
     singers = [lead, _draw_singer(rng, bank)] if chance(rng, 0.3) else [lead]
     turns = [(singer, _layers(rng, singer, bank, style == "choir")) for singer in singers]
-    harmony = style == "sing" and chance(rng, 0.25)
+    harmony = _harmony(rng, lead, bank) if style == "sing" and chance(rng, 0.4) else []
+    interval = int(rng.choice([2, 2, -2, -3]))
     track = np.zeros((count, 2), np.float32)
     for number, phrase in enumerate(phrases):
         lead, layers = turns[number % len(turns)]
         loud = _sing_layers(track, phrase, layers, style == "rap", rng)
         if harmony and chance(rng, 0.6):
-            _sing_layers(track, song.harmony(phrase), [(lead, 0.0, 0, rng.uniform(-0.8, 0.8), 0.6)], False, rng)
+            _sing_layers(track, song.harmony(phrase, interval), harmony, False, rng)
         if loud and chance(rng, 0.4):
             _breath_before(track, phrase, loud, rng)
-    return track, sorted({layer[0].name for _, layers in turns for layer in layers})
+    heard = [layer for _, layers in turns for layer in layers] + harmony
+    return track, sorted({singer.name for singer, *_ in heard})
 
 
 def _sing_layers(track, phrase, layers, spoken, rng):

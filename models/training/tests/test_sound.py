@@ -46,6 +46,15 @@ class Composing(unittest.TestCase):
             hits = song.drums()
             self.assertEqual(hits, sorted(hits, key=lambda hit: hit.start))
 
+    def test_a_second_voice_keeps_its_distance_within_the_scale(self):
+        song = composer.Song(np.random.default_rng(0), 20)
+        steps = sorted({(song.tonic + step) % 12 for step in song.scale})
+        phrase = [Note(0.0, 1.0, 60 + step, 100) for step in steps]
+        for degrees in (2, -2, -3):
+            for note, other in zip(phrase, song.harmony(phrase, degrees)):
+                self.assertEqual(steps.index(other.key % 12), (steps.index(note.key % 12) + degrees) % 7)
+                self.assertTrue(0 < (other.key - note.key) * np.sign(degrees) < 8)
+
 
 class Instruments(unittest.TestCase):
     def test_a_preset_plays_the_key_that_is_written(self):
@@ -219,9 +228,17 @@ class Singing(unittest.TestCase):
     def test_who_speaks_low_may_sing_an_octave_above(self):
         rng = np.random.default_rng(0)
         raised = [singing._raised(45, rng) - 45 for _ in range(100)]
-        self.assertTrue(30 < raised.count(0) < 60)
+        self.assertTrue(15 < raised.count(0) < 45)
         self.assertTrue(12 < max(raised) <= 15)
         self.assertEqual({singing._raised(62, rng) for _ in range(50)}, {62})
+
+    def test_singers_stand_in_the_middle_more_often_than_not(self):
+        rng = np.random.default_rng(0)
+        lead = plain_singer(0, formants.speak(rng))
+        middles = [singing._layers(rng, lead, {}, False)[0] for _ in range(200)]
+        places = np.array([abs(place) for _, _, _, place, _ in middles])
+        self.assertTrue(100 < (places < 0.16).sum() < 170)
+        self.assertLess(places.max(), 0.91)
 
     def test_a_growl_is_an_octave_below(self):
         key, levels = 62, []
