@@ -14,7 +14,7 @@ import torch
 
 from .audio import SAMPLE_RATE, SOURCES, chance, decibels, log_uniform, read
 from .effects import butterworth, drive, maybe, pan, peak_filter, random_eq
-from .generate import song_folders, song_frames
+from .generate import song_folders, song_frames, stem_file
 
 SPEEDS = (0.89, 1.12)
 # Voices and basses are louder than in the songs: what a small network is not sure of it leaves out, and
@@ -39,7 +39,7 @@ class Songs:
 
     def stem(self, song, source, start, count):
         """[2, count]"""
-        return read(str(self.folders[song] / f"{SOURCES[source]}.flac"), start, count).T
+        return read(stem_file(self.folders[song], SOURCES[source]), start, count).T
 
     def start(self, rng, song, count):
         return int(rng.integers(0, max(1, self.lengths[song] - count)))

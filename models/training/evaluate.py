@@ -3,7 +3,8 @@
     python -m training evaluate DATA mini.safetensors [more.safetensors] --json figures.json
 
 Models are files in the published layout, or checkpoints (.pt). Beside them stand the mix itself and
-plain filters. Prints Markdown: the median over the songs, and the mean.
+plain filters. Prints Markdown: the median over the songs, and the mean. DATA may be any folder with
+DATA/test/SONG/{drums,bass,other,vocals}.flac, or .wav: MUSDB18-HQ is one.
 """
 
 import json
@@ -56,7 +57,7 @@ def middle(folder, seconds):
     total = generate.song_frames(folder)
     count = min(total, frames(seconds))
     start = (total - count) // 2
-    return np.stack([read(str(folder / f"{source}.flac"), start, count).T for source in SOURCES])
+    return np.stack([read(generate.stem_file(folder, source), start, count).T for source in SOURCES])
 
 
 def score(separate, songs):

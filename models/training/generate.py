@@ -136,5 +136,11 @@ def song_folders(data, split):
     return sorted(path for path in (Path(data) / split).iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
+def stem_file(folder, source):
+    """Songs that were not generated may be WAV, as those of MUSDB18-HQ are."""
+    flac = folder / f"{source}.flac"
+    return flac if flac.exists() else flac.with_suffix(".wav")
+
+
 def song_frames(folder):
-    return length(folder / f"{SOURCES[0]}.flac")
+    return length(stem_file(folder, SOURCES[0]))

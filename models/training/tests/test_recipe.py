@@ -168,6 +168,13 @@ class Recipe(unittest.TestCase):
                     self.assertTrue(len(row) == 5 and np.isfinite(row).all())
                     self.assertIn(f"| {name} | " + " | ".join(f"{each:.2f}" for each in row), printed)
 
+    def test_songs_may_be_wav_as_those_of_musdb18_hq_are(self):
+        song, other = self.song("test", 0), self.root / "musdb/test/A song"
+        other.mkdir(parents=True)
+        for source in SOURCES:
+            soundfile.write(other / f"{source}.wav", *soundfile.read(song / f"{source}.flac", dtype="int16"))
+        np.testing.assert_array_equal(evaluate.middle(other, 2), evaluate.middle(song, 2))
+
     def test_a_pack_holds_what_another_machine_needs(self):
         pack, there = self.root / "pack", self.root / "there"
         there.mkdir()
