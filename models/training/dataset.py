@@ -17,9 +17,8 @@ from .effects import butterworth, drive, maybe, pan, peak_filter, random_eq
 from .generate import song_folders, song_frames, stem_file
 
 SPEEDS = (0.89, 1.12)
-# Voices and basses are louder than in the songs: what a small network is not sure of it leaves out, and
-# people miss it.
-GAINS_DB = {"drums": (-4, 8), "bass": (-2, 9), "other": (-8, 5), "vocals": (0, 10)}
+# Against the level in the song. Basses and voices are raised: what a small network is not sure of it leaves out.
+GAINS_DB = {"drums": (-4, 8), "bass": (-2, 9), "other": (-6, 6), "vocals": (-1, 9)}
 DRIVES_DB = (0, 22)
 SILENT = 0.005  # a crop whose peak is below is drawn again, where it may come from any song
 AHEAD = 8  # batches that are being made while one is used, or as many as there are threads
