@@ -3,8 +3,6 @@
 A frame is one sample of each channel. Songs are stored as FLAC of 16 bits, one file for each stem.
 """
 
-from pathlib import Path
-
 import numpy as np
 import soundfile
 
@@ -112,4 +110,4 @@ def read(path, start=0, count=-1):
 
 
 def length(path):
-    return soundfile.info(str(Path(path))).frames
+    return soundfile.info(path).frames

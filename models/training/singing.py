@@ -7,7 +7,7 @@ import numpy as np
 from scipy import signal
 
 from . import effects, formants
-from .audio import SAMPLE_RATE, add_at, chance, frames, log_uniform, midi_key, stereo
+from .audio import SAMPLE_RATE, add_at, chance, frames, hertz, log_uniform, midi_key, stereo
 from .effects import butterworth, pan
 from .voices import BANDS, FRAME_MS, FRAME_SECONDS, mel
 
@@ -54,20 +54,20 @@ class Singer:
         else:
             pitch = self._sung(phrase, begin, keys, sounding) + 12 * octaves
         wobble = signal.lfilter([0.05], [1, -0.95], self.rng.standard_normal(count)) * self.rng.uniform(0.05, 0.3)
-        hertz = np.where(voiced, 440 * 2 ** ((pitch + cents / 100 + wobble - 69) / 12), 0.0)
+        frequency = np.where(voiced, hertz(pitch + cents / 100 + wobble), 0.0)
         loudness = self._loudness(phrase, begin, sounding)
         throat = self.throat * 2 ** (self.larynx * (np.median(pitch[sounding]) - self.lowest) / 12)
         power, aperiodicity = self._spectra(utterance, np.maximum(source, 0), loudness, sounding, throat)
-        sound = pyworld.synthesize(hertz, power, aperiodicity, SAMPLE_RATE, FRAME_MS)
-        return begin, (sound * self._growl(hertz, len(sound))).astype(np.float32)
+        sound = pyworld.synthesize(frequency, power, aperiodicity, SAMPLE_RATE, FRAME_MS)
+        return begin, (sound * self._growl(frequency, len(sound))).astype(np.float32)
 
-    def _growl(self, hertz, count):
+    def _growl(self, frequency, count):
         """The gain of vocal folds of which every other pulse is weaker, now and then: [count]"""
         if not self.roughness:
             return 1.0
-        steps, known = np.arange(count) / (SAMPLE_RATE * FRAME_SECONDS), np.arange(len(hertz))
-        cycles = np.cumsum(np.interp(steps, known, hertz)) / SAMPLE_RATE
-        now_and_then = 10 * signal.lfilter([0.02], [1, -0.98], self.rng.standard_normal(len(hertz)))
+        steps, known = np.arange(count) / (SAMPLE_RATE * FRAME_SECONDS), np.arange(len(frequency))
+        cycles = np.cumsum(np.interp(steps, known, frequency)) / SAMPLE_RATE
+        now_and_then = 10 * signal.lfilter([0.02], [1, -0.98], self.rng.standard_normal(len(frequency)))
         depth = self.roughness * np.interp(steps, known, np.clip(now_and_then, 0, 1))
         return 1 - depth * (0.5 + 0.5 * np.cos(np.pi * cycles))
 
