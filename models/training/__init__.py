@@ -9,7 +9,7 @@ In the order of the data:
 - `voices`, `formants`, `singing`: and melodies are sung
 - `effects`, `amplifier`, `mastering`, `arrange`: sounds become four stems and their mix
 - `generate`: many songs, on all cores, as FLAC with a manifest
-- `dataset`, `loss`, `network`, `replicas`, `checkpoint`, `train`: the network
+- `recordings`, `dataset`, `loss`, `network`, `replicas`, `checkpoint`, `train`: the network
 - `metrics`, `baselines`, `evaluate`: how good it is
 - `export`: the file
 - `pack`: all that is needed to do it on a machine without network

@@ -1,4 +1,4 @@
-"""Batches of stems from songs on disk, remixed and augmented as Demucs does.
+"""Batches of stems from songs and recordings on disk, remixed and augmented as Demucs does.
 
 A batch depends on the seed and its step alone, so that a training that was stopped goes on with the
 batches it would have had. Augmentation follows S. Uhlich et al., Improving Music Source Separation
@@ -13,12 +13,15 @@ import numpy as np
 import torch
 
 from .audio import SAMPLE_RATE, SOURCES, chance, decibels, log_uniform, read
-from .effects import butterworth, drive, maybe, pan, peak_filter, random_eq
+from .effects import butterworth, drive, maybe, pan, peak_filter, random_eq, reverb
 from .generate import song_folders, song_frames, stem_file
 
+OTHER, VOCALS = SOURCES.index("other"), SOURCES.index("vocals")
 SPEEDS = (0.89, 1.12)
+SPEAKERS = (0.85, 1.7)  # how much higher one speaks than another: pitch and formants
 # Against the level in the song. Basses and voices are raised: what a small network is not sure of it leaves out.
-GAINS_DB = {"drums": (-4, 8), "bass": (-2, 9), "other": (-6, 6), "vocals": (-1, 9)}
+# A recorded backing is mastered, and so louder than a song's.
+GAINS_DB = {"drums": (-4, 8), "bass": (-2, 9), "other": (-6, 6), "vocals": (3, 12), "backing": (-12, 0)}
 DRIVES_DB = (0, 22)
 SILENT = 0.005  # a crop whose peak is below is drawn again, where it may come from any song
 AHEAD = 8  # batches that are being made while one is used, or as many as there are threads
@@ -85,16 +88,31 @@ EFFECTS = {
     "bass": {"drive": _driven, "equalize": random_eq},
     "other": {"equalize": random_eq},
     "vocals": {"shout": _shouted, "drive": _driven, "equalize": random_eq, "place": _placed},
+    "backing": {"equalize": random_eq},
 }
 
 
 class Mixer:
-    """Makes items of training, [4, 2, frames]: four stems whose sum is the mix."""
+    """Makes items of training: four stems, [4, 2, frames], whose sum is the mix."""
 
-    def __init__(self, songs, count, augmentation):
-        self.songs, self.count, self.options = songs, count, augmentation
+    def __init__(self, songs, recordings, count, augmentation):
+        self.songs, self.recordings, self.count, self.options = songs, recordings, count, augmentation
 
     def item(self, rng):
+        """(stems, whether drums, bass and other are known: else their sum is in the place of the first)"""
+        parted = not chance(rng, self.options["backing"])
+        return (self._parted(rng) if parted else self._backed(rng)), parted
+
+    def _backed(self, rng):
+        """A recorded backing, perhaps an instrument before it, and a voice."""
+        stems = np.zeros((len(SOURCES), 2, self.count), np.float32)
+        stems[0] = self._augmented(self._recorded(rng, "backing"), "backing", rng)
+        if chance(rng, 0.5):
+            stems[0] += self._augmented(self._from_any(rng, OTHER, self._speed(rng)), "other", rng)
+        stems[VOCALS] = self._augmented(self._from_any(rng, VOCALS, self._speed(rng)), "vocals", rng)
+        return stems
+
+    def _parted(self, rng):
         song = int(rng.integers(len(self.songs)))
         remix = chance(rng, self.options["remix"])
         speed = self._speed(rng)
@@ -118,7 +136,23 @@ class Mixer:
         sound = self.songs.stem(song, source, start, self._frames(speed))
         return sound if speed == 1 else _resampled(sound, self.count, speed)
 
+    def _recorded(self, rng, kind):
+        speed = self._speed(rng)
+        sound = self.recordings.crop(rng, kind, self._frames(speed))
+        return sound if speed == 1 else _resampled(sound, self.count, speed)
+
+    def _spoken(self, rng):
+        """Somebody who speaks, as if another had, and maybe in a room."""
+        speed = log_uniform(rng, *SPEAKERS)
+        sound = _resampled(self.recordings.crop(rng, "vocals", int(self.count * speed) + 2), self.count, speed).T
+        sound = maybe(rng, 0.5, reverb, sound, rng, rng.uniform(-20, -6))
+        return sound.T * decibels(rng.uniform(-12, 0))
+
     def _from_any(self, rng, source, speed):
+        if source == OTHER and chance(rng, self.options["recorded"]):
+            return self._recorded(rng, "other")
+        if source == VOCALS and chance(rng, self.options["recorded"]):
+            return self._spoken(rng)
         for _ in range(3):
             song = int(rng.integers(len(self.songs)))
             sound = self._stem(song, source, self.songs.start(rng, song, self._frames(speed)), speed)
@@ -127,7 +161,7 @@ class Mixer:
         return sound
 
     def _remixed(self, rng, source):
-        if SOURCES[source] == "other" and chance(rng, self.options["apart"]):
+        if source == OTHER and chance(rng, self.options["apart"]):
             return self._apart(rng, source)
         return self._from_any(rng, source, self._speed(rng))
 
@@ -149,9 +183,10 @@ class Mixer:
 
 
 def batch(mixer, seed, step, size):
-    """[size, 4, 2, frames] float32"""
+    """(stems [size, 4, 2, frames] float32, whether the parts of their backing are known [size] bool)"""
     rng = np.random.default_rng([seed, step])
-    return torch.from_numpy(np.stack([mixer.item(rng) for _ in range(size)]))
+    stems, parted = zip(*(mixer.item(rng) for _ in range(size)))
+    return torch.from_numpy(np.stack(stems)), torch.tensor(parted)
 
 
 def batches(mixer, seed, first, size, threads):

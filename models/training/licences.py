@@ -12,9 +12,10 @@ from pathlib import Path
 from . import material
 
 COPYRIGHT = Path("usr/share/doc")
+ONLY = "Trained only on music "
 STATEMENT = (
-    "Trained only on music synthesized by models/training of Stemflow, from oscillators, noise and "
-    "material under permissive licences: "
+    f"{ONLY}that models/training of Stemflow makes of oscillators, noise and material under permissive "
+    "licences, some of it recorded, none of it sung: "
 )
 
 
@@ -88,13 +89,16 @@ def _names(package):
     names = [each["name"] for kind in ("soundfont", "voice") for each in listed[kind] if each["package"] == package]
     if package == listed["oneshots"]["package"]:
         names.append(f"{len(material.sample_names())} samples")
+    recorded = [each for each in listed["recording"] if each["package"] == package]
+    counts = [sum(len(material.recorded_files(each, kind)) for kind in material.RECORDED) for each in recorded]
+    names += [f"{count} recorded file{'s' * (count > 1)}" for count in counts]
     return names
 
 
 def used_packages():
     """Every package that something in the list comes from."""
     listed = material.listed()
-    named = {each["package"] for kind in ("soundfont", "voice") for each in listed[kind]}
+    named = {each["package"] for kind in ("soundfont", "voice", "recording") for each in listed[kind]}
     return sorted(named | {listed["oneshots"]["package"]})
 
 

@@ -27,8 +27,21 @@ def treble_l1(estimate, stems):
     return (estimate - stems).diff().abs().mean()
 
 
-def total(estimate, stems, options):
-    """(what is made small, its waveform part): L1 as Demucs has it, and shares of the others."""
+def whole_backing(sounds):
+    """[batch, 4, 2, frames] -> the same with all that is not sung in the place of the first stem."""
+    together = torch.zeros_like(sounds)
+    together[:, 0] = sounds[:, :-1].sum(1)
+    together[:, -1] = sounds[:, -1]
+    return together
+
+
+def total(estimate, stems, parted, options):
+    """(what is made small, its waveform part): L1 as Demucs has it, and shares of the others.
+
+    `parted`: [batch], whether drums, bass and other are known, or only their sum, as `whole_backing` has it.
+    """
+    if not parted.all():
+        estimate = torch.where(parted[:, None, None, None], estimate, whole_backing(estimate))
     waveform = (estimate - stems).abs().mean()
     value = waveform
     if options["treble"]:

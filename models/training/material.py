@@ -1,4 +1,4 @@
-"""What songs are made of: `material.toml`, and where it lies on this machine.
+"""What is learnt from: `material.toml`, and where it lies on this machine.
 
 By default that is where Debian's packages put it. With STEMFLOW_MATERIAL a folder is taken for the
 file system's root: `pack` makes such folders.
@@ -17,6 +17,7 @@ from pathlib import Path
 FLUIDSYNTH = "libfluidsynth.so.3"
 FESTIVAL_VOICES = Path("/usr/share/festival/voices")
 SPLITS = ("train", "valid", "test")
+RECORDED = ("backing", "other", "vocals")
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,19 @@ def strokes(split):
     return found
 
 
+def recordings(kind):
+    """{path: its share of the crops that are taken}, of one kind of `RECORDED`."""
+    entries = [entry for entry in listed()["recording"] if kind in entry]
+    whole = sum(entry["weight"] for entry in entries)
+    files = [(entry["weight"] / whole, recorded_files(entry, kind)) for entry in entries]
+    return {path: share / len(paths) for share, paths in files for path in paths}
+
+
+def recorded_files(entry, kind):
+    """The paths of one kind of an entry of `[[recording]]`, in order."""
+    return sorted(path for name in entry.get(kind, []) for path in (root() / entry["folder"]).glob(name))
+
+
 def voices(split=None):
     """The voices of a split, or all."""
     return [voice for voice in listed()["voice"] if split in (None, voice["split"])]
@@ -94,6 +108,7 @@ def missing_packages(speakers=()):
     packages = {font["package"] for font in listed()["soundfont"] if not (root() / font["file"]).exists()}
     if not all(sample_path(name).exists() for name in sample_names()):
         packages.add(listed()["oneshots"]["package"])
+    packages |= {each["package"] for each in listed()["recording"] if not (root() / each["folder"]).exists()}
     for voice in speakers:
         if not shutil.which(voice["command"]):
             packages |= {voice["command"], voice["package"]}

@@ -47,7 +47,7 @@ def published(path):
     """
     with safe_open(path, framework="pt") as file:
         about = file.metadata() or {}
-        if not about.get("data", "").startswith(licences.STATEMENT):
+        if not about.get("data", "").startswith(licences.ONLY):
             raise ValueError(f"{path} does not say that it was trained only on what this recipe makes")
         weights = {name: file.get_tensor(name).float() for name in file.keys()}
     return weights, json.loads(about["training"])["steps"]

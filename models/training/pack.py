@@ -1,5 +1,5 @@
 """Puts all that generating and training need into files of a size that can be carried to a machine
-without network: this package, the voices, the soundfonts, the samples, FluidSynth and its libraries.
+without network: this package, the voices, soundfonts, samples and recordings, FluidSynth and its libraries.
 
     python -m training pack DATA PACK
 
@@ -105,6 +105,7 @@ def ingredients(data):
     root = material.root()
     files = [path for _, path in material.soundfonts()]
     files += [material.sample_path(name) for name in material.sample_names()]
+    files += [path for kind in material.RECORDED for path in material.recordings(kind)]
     files += [root / licences.COPYRIGHT / package / "copyright" for package in licences.used_packages()]
     pairs = [(path, Path("root") / path.relative_to(root)) for path in files]
     pairs += [(path.resolve(), Path("lib") / path.name) for path in libraries()]

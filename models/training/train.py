@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from . import checkpoint, dataset, licences, loss, metrics, network, replicas
+from . import checkpoint, dataset, licences, loss, material, metrics, network, replicas
 from .audio import SOURCES
+from .recordings import Recordings
 
 REPORT_EVERY = 15  # seconds
 
@@ -49,16 +50,16 @@ class Training:
         progress = min(1, self.step / self.options["steps"])
         return self.options["learning_rate"] * warm * (0.02 + 0.49 * (1 + math.cos(math.pi * progress)))
 
-    def gradient(self, model, stems):
-        """Leaves the gradient of the loss on [batch, 4, 2, frames] in `model`, and gives the loss.
+    def gradient(self, model, batch):
+        """Leaves the gradient of the loss on a batch of `dataset` in `model`, and gives the loss.
 
         The layers compute in bfloat16 where the device is quick at it; Demucs scales their output by a
         float32 tensor, so that its inverse STFT is in float32 again.
         """
-        stems = stems.to(self.device, non_blocking=True)
+        stems, parted = (each.to(self.device, non_blocking=True) for each in batch)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             estimate = model(stems.sum(1))
-        value, waveform = loss.total(estimate, stems, self.options)
+        value, waveform = loss.total(estimate, stems, parted, self.options)
         model.zero_grad(set_to_none=True)
         value.backward()
         return {"loss": value.detach(), "l1": waveform.detach()}
@@ -186,6 +187,7 @@ def _start(training, file):
 
 
 def run(args):
+    material.require()
     torch.set_num_threads(args.threads)
     args.run.mkdir(parents=True, exist_ok=True)
     training, about = _begin(args)
@@ -196,7 +198,7 @@ def run(args):
     about |= {"songs": len(songs), "hours": round(dataset.seconds(songs) / 3600, 3)}
     log = Log(args.run, training)
     log.write({"parameters": network.parameters(training.model), "device": args.device, "hours": about["hours"]})
-    mixer = dataset.Mixer(songs, count, training.config["augmentation"])
+    mixer = dataset.Mixer(songs, Recordings(), count, training.config["augmentation"])
     _loop(args, training, mixer, crops, segment, log, about)
 
 

@@ -9,6 +9,7 @@ from training import baselines, dataset, export, loss, metrics, network
 from training.audio import SOURCES
 
 CONFIGS = ("tiny", "mini", "mini-gpu")
+PARTED = torch.tensor([True])
 
 
 class Measures(unittest.TestCase):
@@ -30,15 +31,23 @@ class Measures(unittest.TestCase):
     def test_the_loss_is_zero_for_the_stems_alone(self):
         stems = torch.randn(1, 4, 2, 20_000, generator=torch.Generator().manual_seed(0))
         options = {"treble": 3.0, "spectral": 0.5}
-        self.assertEqual(float(loss.total(stems, stems, options)[0]), 0)
-        self.assertGreater(float(loss.total(stems.roll(1, 1), stems, options)[0]), 0.1)
+        self.assertEqual(float(loss.total(stems, stems, PARTED, options)[0]), 0)
+        self.assertGreater(float(loss.total(stems.roll(1, 1), stems, PARTED, options)[0]), 0.1)
+
+    def test_of_a_backing_in_one_the_loss_asks_its_sum_alone(self):
+        estimate = torch.randn(2, 4, 2, 20_000, generator=torch.Generator().manual_seed(0))
+        stems, parted = loss.whole_backing(estimate), torch.tensor([False, False])
+        options = {"treble": 3.0, "spectral": 0.5}
+        self.assertEqual(float(loss.total(estimate, stems, parted, options)[0]), 0)
+        self.assertGreater(float(loss.total(estimate, stems, torch.tensor([True, False]), options)[0]), 0.1)
+        self.assertGreater(float(loss.total(estimate.roll(1, 1), stems, parted, options)[0]), 0.1)
 
     def test_treble_weighs_what_is_above_2_khz(self):
         time, stems = torch.arange(44_100) / 44_100, torch.zeros(1, 4, 2, 44_100)
         low, high = (torch.sin(2 * torch.pi * hertz * time).expand_as(stems) for hertz in (100, 7_000))
         plain, treble = ({"treble": share, "spectral": 0} for share in (0, 3.0))
         for sound, more in ((low, 1.05), (high, 3.9)):
-            raised = loss.total(sound, stems, treble)[0] / loss.total(sound, stems, plain)[0]
+            raised = loss.total(sound, stems, PARTED, treble)[0] / loss.total(sound, stems, PARTED, plain)[0]
             self.assertAlmostEqual(float(raised), more, delta=0.1)
 
 
@@ -81,7 +90,7 @@ class Network(unittest.TestCase):
             network.grown(old.state_dict(), network.build(deep))
 
 
-AUGMENTATION = {"remix": 0.5, "speed": 0.5, "drop": 0.2, "apart": 0} | {
+AUGMENTATION = {"remix": 0.5, "speed": 0.5, "drop": 0.2, "apart": 0, "recorded": 0, "backing": 0} | {
     name: 0 for effects in dataset.EFFECTS.values() for name in effects
 }
 
@@ -101,20 +110,34 @@ class FakeSongs:
         return np.full((2, count), source + 1, np.float32)
 
 
+class FakeRecordings:
+    """Constants too: 3 and 4, as in a song, and 10."""
+
+    def crop(self, rng, kind, count):
+        return np.full((2, count), {"other": 3, "vocals": 4, "backing": 10}[kind], np.float32)
+
+
+def fake_mixer(**options):
+    return dataset.Mixer(FakeSongs(), FakeRecordings(), 1_000, AUGMENTATION | options)
+
+
 class Batches(unittest.TestCase):
     def test_a_batch_depends_on_seed_and_step_alone(self):
-        mixer = dataset.Mixer(FakeSongs(), 1_000, {name: 0.3 for name in AUGMENTATION})
+        mixer = fake_mixer(**{name: 0.3 for name in AUGMENTATION})
         ahead = dataset.batches(mixer, 7, 3, 2, threads=2)
         for step in (3, 4, 5):
-            torch.testing.assert_close(next(ahead), dataset.batch(mixer, 7, step, 2), rtol=0, atol=0)
+            for one, other in zip(next(ahead), dataset.batch(mixer, 7, step, 2)):
+                torch.testing.assert_close(one, other, rtol=0, atol=0)
         ahead.close()
-        self.assertFalse(torch.equal(dataset.batch(mixer, 7, 3, 2), dataset.batch(mixer, 8, 3, 2)))
+        self.assertFalse(torch.equal(dataset.batch(mixer, 7, 3, 2)[0], dataset.batch(mixer, 8, 3, 2)[0]))
 
     def test_augmentation_changes_level_and_sign_and_nothing_else(self):
-        mixer = dataset.Mixer(FakeSongs(), 1_000, AUGMENTATION)
+        mixer = fake_mixer(recorded=0.3)
         signs, dropped = set(), 0
         for step in range(40):
-            for source, stem in enumerate(dataset.batch(mixer, 0, step, 1)[0]):
+            stems, parted = dataset.batch(mixer, 0, step, 1)
+            self.assertTrue(parted.all())
+            for source, stem in enumerate(stems[0]):
                 value = float(stem[0, 0])
                 self.assertTrue(torch.allclose(stem, stem[0, 0]))
                 signs.add(np.sign(value))
@@ -125,6 +148,15 @@ class Batches(unittest.TestCase):
                     self.assertTrue(low - 0.01 < level < high + 0.01, level)
         self.assertEqual(signs, {-1, 0, 1})
         self.assertTrue(10 < dropped < 60)
+
+    def test_a_recorded_backing_is_in_one_and_before_it_a_voice(self):
+        mixer = fake_mixer(backing=1, drop=0)
+        low, high = 10 ** (-9 / 20) * 10 - 6.1, 10 ** (3 / 20) * 10 + 6.1
+        for step in range(20):
+            stems, parted = dataset.batch(mixer, 0, step, 1)
+            self.assertFalse(parted.any())
+            self.assertTrue(low < abs(float(stems[0, 0, 0, 0])) < high)
+            self.assertTrue((stems[0, 1:3] == 0).all() and (stems[0, 3] != 0).all())
 
     def test_a_shout_is_as_loud_and_stronger_in_the_middle(self):
         noise = np.random.default_rng(0).standard_normal((44_100, 2)).astype(np.float32)
@@ -148,7 +180,8 @@ class Batches(unittest.TestCase):
     def test_two_songs_apart_are_one_on_each_side(self):
         songs = FakeSongs()
         songs.stem = lambda song, source, start, count: np.full((2, count), 1.0 - 2 * song, np.float32)
-        mixer, rng, sides = dataset.Mixer(songs, 1_000, AUGMENTATION), np.random.default_rng(0), set()
+        mixer, rng, sides = fake_mixer(), np.random.default_rng(0), set()
+        mixer.songs = songs
         for _ in range(40):
             left, right = mixer._apart(rng, 2)[:, 0]
             sides.add((np.sign(left), np.sign(right)))

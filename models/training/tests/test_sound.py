@@ -10,6 +10,7 @@ import numpy as np
 from training import amplifier, audio, composer, cymbals, drums, effects, fluid, formants, generate, mastering
 from training import material, metrics, singing, soundfont, strings, struck, sustained, synth, voices
 from training.composer import Note
+from training.recordings import Recordings
 
 RATE = audio.SAMPLE_RATE
 
@@ -324,6 +325,16 @@ class Mastering(unittest.TestCase):
                 heard = effects.overheads(sound, np.random.default_rng(seed))
                 side, middle = np.abs(heard[:, 0] - heard[:, 1]).mean(), np.abs(heard.sum(1)).mean()
                 self.assertEqual(side > 0.1 * middle, apart, (seed, edges))
+
+
+class Recorded(unittest.TestCase):
+    def test_a_crop_is_of_a_recording_and_has_sound(self):
+        recordings = Recordings()
+        for kind in material.RECORDED:
+            self.assertAlmostEqual(sum(material.recordings(kind).values()), 1)
+            crops = [recordings.crop(np.random.default_rng(seed), kind, 4_410) for seed in range(20)]
+            self.assertEqual({(crop.shape, crop.dtype) for crop in crops}, {((2, 4_410), np.dtype("float32"))})
+            self.assertGreater(np.median([np.abs(crop).max() for crop in crops]), 0.05)
 
 
 class Storing(unittest.TestCase):
