@@ -101,11 +101,11 @@ def write_flac(path, samples):
     soundfile.write(path, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
 
 
-def read(path, start=0, count=-1):
-    """Reads `count` frames from `start` on, as float32."""
-    sound, rate = soundfile.read(path, frames=count, start=start, dtype="float32", always_2d=True)
-    if rate != SAMPLE_RATE:
-        raise ValueError(f"{path}: {rate} Hz; expected {SAMPLE_RATE}")
+def read(path, start=0, count=-1, rate=SAMPLE_RATE):
+    """Reads `count` frames from `start` on, as float32, of a file that has this rate."""
+    sound, found = soundfile.read(path, frames=count, start=start, dtype="float32", always_2d=True)
+    if found != rate:
+        raise ValueError(f"{path}: {found} Hz; expected {rate}")
     return np.repeat(sound, 2, axis=1) if sound.shape[1] == 1 else sound[:, :2]
 
 

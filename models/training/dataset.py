@@ -53,6 +53,8 @@ class Songs:
 
 def _resampled(sound, count, speed):
     """[2, more] -> [2, count], linearly: `speed` times as fast."""
+    if speed == 1:
+        return sound
     place = np.arange(count) * speed
     index = place.astype(np.int64)
     weight = (place - index).astype(np.float32)
@@ -106,7 +108,7 @@ class Mixer:
     def _backed(self, rng):
         """A recorded backing, perhaps an instrument before it, and a voice."""
         stems = np.zeros((len(SOURCES), 2, self.count), np.float32)
-        stems[0] = self._augmented(self._recorded(rng, "backing"), "backing", rng)
+        stems[0] = self._augmented(self._recorded(rng, "backing", self._speed(rng)), "backing", rng)
         if chance(rng, 0.5):
             stems[0] += self._augmented(self._from_any(rng, OTHER, self._speed(rng)), "other", rng)
         stems[VOCALS] = self._augmented(self._from_any(rng, VOCALS, self._speed(rng)), "vocals", rng)
@@ -133,24 +135,20 @@ class Mixer:
         return self.count if speed == 1 else int(self.count * speed) + 2
 
     def _stem(self, song, source, start, speed):
-        sound = self.songs.stem(song, source, start, self._frames(speed))
-        return sound if speed == 1 else _resampled(sound, self.count, speed)
+        return _resampled(self.songs.stem(song, source, start, self._frames(speed)), self.count, speed)
 
-    def _recorded(self, rng, kind):
-        speed = self._speed(rng)
-        sound = self.recordings.crop(rng, kind, self._frames(speed))
-        return sound if speed == 1 else _resampled(sound, self.count, speed)
+    def _recorded(self, rng, kind, speed):
+        return _resampled(self.recordings.crop(rng, kind, self._frames(speed)), self.count, speed)
 
     def _spoken(self, rng):
         """Somebody who speaks, as if another had, and maybe in a room."""
-        speed = log_uniform(rng, *SPEAKERS)
-        sound = _resampled(self.recordings.crop(rng, "vocals", int(self.count * speed) + 2), self.count, speed).T
+        sound = self._recorded(rng, "vocals", log_uniform(rng, *SPEAKERS)).T
         sound = maybe(rng, 0.5, reverb, sound, rng, rng.uniform(-20, -6))
         return sound.T * decibels(rng.uniform(-12, 0))
 
     def _from_any(self, rng, source, speed):
         if source == OTHER and chance(rng, self.options["recorded"]):
-            return self._recorded(rng, "other")
+            return self._recorded(rng, "other", speed)
         if source == VOCALS and chance(rng, self.options["recorded"]):
             return self._spoken(rng)
         for _ in range(3):

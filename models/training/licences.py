@@ -12,7 +12,7 @@ from pathlib import Path
 from . import material
 
 COPYRIGHT = Path("usr/share/doc")
-ONLY = "Trained only on music "
+ONLY = "Trained only on music "  # what files of all versions of this recipe begin with
 STATEMENT = (
     f"{ONLY}that models/training of Stemflow makes of oscillators, noise and material under permissive "
     "licences, some of it recorded, none of it sung: "
@@ -90,8 +90,9 @@ def _names(package):
     if package == listed["oneshots"]["package"]:
         names.append(f"{len(material.sample_names())} samples")
     recorded = [each for each in listed["recording"] if each["package"] == package]
-    counts = [sum(len(material.recorded_files(each, kind)) for kind in material.RECORDED) for each in recorded]
-    names += [f"{count} recorded file{'s' * (count > 1)}" for count in counts]
+    count = sum(len(material.recorded_files(each, kind)) for each in recorded for kind in material.RECORDED)
+    if count:
+        names.append(f"{count} recorded file{'s' * (count > 1)}")
     return names
 
 

@@ -103,12 +103,17 @@ def voices(split=None):
     return [voice for voice in listed()["voice"] if split in (None, voice["split"])]
 
 
+def missing_recordings():
+    """The packages of those that are not there."""
+    return sorted({each["package"] for each in listed()["recording"] if not (root() / each["folder"]).exists()})
+
+
 def missing_packages(speakers=()):
     """The Debian packages whose material or program is not there. `speakers`: the voices that are to speak."""
     packages = {font["package"] for font in listed()["soundfont"] if not (root() / font["file"]).exists()}
     if not all(sample_path(name).exists() for name in sample_names()):
         packages.add(listed()["oneshots"]["package"])
-    packages |= {each["package"] for each in listed()["recording"] if not (root() / each["folder"]).exists()}
+    packages.update(missing_recordings())
     for voice in speakers:
         if not shutil.which(voice["command"]):
             packages |= {voice["command"], voice["package"]}
@@ -121,9 +126,8 @@ def missing_packages(speakers=()):
     return sorted(packages)
 
 
-def require(speakers=()):
-    """Ends the program where something is missing, with the command that gets it."""
-    packages = missing_packages(speakers)
+def require(packages):
+    """Ends the program where packages are missing, with the command that gets them."""
     if packages:
         sys.exit(
             "training: missing material; on Debian or Ubuntu:\n"

@@ -9,7 +9,7 @@ import soundfile
 from scipy import signal
 
 from . import material
-from .audio import SAMPLE_RATE, stereo
+from .audio import SAMPLE_RATE, read
 
 
 class Recordings:
@@ -22,11 +22,8 @@ class Recordings:
         file = files[rng.choice(len(files), p=shares)]
         taken = -(-count * file.samplerate // SAMPLE_RATE)
         start = int(rng.integers(file.frames - taken))
-        sound, rate = soundfile.read(file.name, frames=taken, start=start, dtype="float32", always_2d=True)
-        if rate != SAMPLE_RATE:
-            sound = signal.resample_poly(sound, SAMPLE_RATE, rate)
-        sound = stereo(sound[:, 0]) if sound.shape[1] == 1 else sound
-        return sound[:count].T
+        sound = read(file.name, start, taken, file.samplerate)
+        return signal.resample_poly(sound, SAMPLE_RATE, file.samplerate)[:count].T
 
 
 def _files(shares):

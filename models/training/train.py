@@ -187,7 +187,7 @@ def _start(training, file):
 
 
 def run(args):
-    material.require()
+    material.require(material.missing_recordings())
     torch.set_num_threads(args.threads)
     args.run.mkdir(parents=True, exist_ok=True)
     training, about = _begin(args)

@@ -163,7 +163,7 @@ def ensure(folder, count):
     """Makes the voices that the folder does not hold yet; they do not depend on the songs."""
     folder.mkdir(parents=True, exist_ok=True)
     missing = [voice for voice in material.voices() if not file(folder, voice).exists()]
-    material.require(missing)
+    material.require(material.missing_packages(missing))
     for voice in missing:
         save(file(folder, voice), make(voice, count))
 
