@@ -62,7 +62,7 @@ class Training:
         value, waveform = loss.total(estimate, stems, parted, self.options)
         model.zero_grad(set_to_none=True)
         value.backward()
-        return {"loss": value.detach(), "l1": waveform.detach()}
+        return {"loss": value.detach(), "waveform": waveform.detach()}
 
     def update(self):
         """One step along the gradient that lies in the network."""
@@ -137,7 +137,7 @@ class Log:
     def report(self):
         if not self.values:
             return
-        names = ("loss", "l1", "gradient")
+        names = ("loss", "waveform", "gradient")
         means = {name: float(np.mean([float(each[name]) for each in self.values])) for name in names}
         speed = len(self.values) / (time.time() - self.since)
         self.write(means | {"rate": self.values[-1]["rate"], "steps_per_second": speed})

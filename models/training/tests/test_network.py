@@ -42,6 +42,15 @@ class Measures(unittest.TestCase):
         self.assertGreater(float(loss.total(estimate, stems, torch.tensor([True, False]), options)[0]), 0.1)
         self.assertGreater(float(loss.total(estimate.roll(1, 1), stems, parted, options)[0]), 0.1)
 
+    def test_what_may_be_of_either_of_two_stems_is_shared(self):
+        noise = torch.Generator().manual_seed(0)
+        sound = torch.randn(1, 1, 2, 20_000, generator=noise)
+        first = (torch.rand(sound.shape, generator=noise) < 0.4).float()
+        stems = sound * torch.cat([first, 1 - first], dim=1)
+        shared, to_the_likelier = (sound * torch.tensor([share, 1 - share]).view(1, 2, 1, 1) for share in (0.4, 0))
+        self.assertLess(loss.rms(shared - stems), 0.85 * loss.rms(to_the_likelier - stems))
+        self.assertGreater((shared - stems).abs().mean(), 1.1 * (to_the_likelier - stems).abs().mean())
+
     def test_treble_weighs_what_is_above_2_khz(self):
         time, stems = torch.arange(44_100) / 44_100, torch.zeros(1, 4, 2, 44_100)
         low, high = (torch.sin(2 * torch.pi * hertz * time).expand_as(stems) for hertz in (100, 7_000))
