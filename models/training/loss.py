@@ -30,6 +30,7 @@ def rms(error):
     The root keeps loud moments from weighing as the square of their level.
     """
     squares = error.square().mean(2)
+    # Where it is 0 the root has no gradient.
     return torch.sqrt(functional.avg_pool1d(squares, MOMENT, ceil_mode=True) + 1e-10).mean()
 
 
