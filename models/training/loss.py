@@ -1,10 +1,11 @@
 """What training makes small."""
 
+import math
+
 import torch
-from torch.nn import functional
 
 WINDOWS = (512, 2_048)
-MOMENT = 4_410  # frames
+MOMENT = 4_410  # frames: a tenth of a second
 
 
 def magnitudes(sound, window):
@@ -18,7 +19,7 @@ def magnitudes(sound, window):
 
 def spectral_l1(estimate, stems):
     """L1 between magnitudes at several resolutions. R. Yamamoto et al., Parallel WaveGAN (ICASSP 2020),
-    without its logarithm: silence weighs nothing, as in the waveform's L1."""
+    without its logarithm: silence weighs nothing, as in the waveform's RMS."""
     parts = [(magnitudes(estimate, window) - magnitudes(stems, window)).abs().mean() for window in WINDOWS]
     return sum(parts) / len(parts)
 
@@ -29,9 +30,9 @@ def rms(error):
     What could be of one stem or of another is shared between them, as a square wants it; L1 gives all to the likelier.
     The root keeps loud moments from weighing as the square of their level.
     """
-    squares = error.square().mean(2)
-    # Where it is 0 the root has no gradient.
-    return torch.sqrt(functional.avg_pool1d(squares, MOMENT, ceil_mode=True) + 1e-10).mean()
+    moments = error.split(MOMENT, dim=-1)
+    parts = [torch.linalg.vector_norm(each, dim=(2, 3)).mean() / math.sqrt(each[0, 0].numel()) for each in moments]
+    return sum(parts) / len(parts)
 
 
 def whole_backing(sounds):
