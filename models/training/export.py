@@ -2,6 +2,8 @@
 in the published layout, with its licence and what it was trained on in the metadata.
 
     python -m training export RUN mini.safetensors
+
+Of several runs that began with the same weights it writes the mean: M. Wortsman et al., Model Soups (ICML 2022).
 """
 
 import hashlib
@@ -49,6 +51,24 @@ def tensors(contents):
     }
 
 
+def _shared(contents):
+    """What runs have in common whose weights have a mean worth having, and which one file can describe."""
+    return {"network": contents["config"]["network"], "start": contents["before"], "data": contents["about"]}
+
+
+def mean(runs):
+    """The contents of checkpoints -> those of one whose weights are their mean, and whose steps are those of all."""
+    first = runs[0]
+    for name, value in _shared(first).items():
+        if any(_shared(run)[name] != value for run in runs):
+            raise ValueError(f"the runs differ in their {name}: only what began and learnt alike has a mean")
+    average = {
+        name: sum(run["average"][name] for run in runs) / len(runs) if value.is_floating_point() else value
+        for name, value in first["average"].items()
+    }
+    return first | {"average": average, "step": sum(run["step"] for run in runs)}
+
+
 def write(contents, path):
     """Writes the file; gives its SHA-256."""
     weights = tensors(contents)
@@ -63,16 +83,17 @@ def write(contents, path):
 
 
 def add_arguments(parser):
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder, or its checkpoint")
+    parser.add_argument("runs", type=Path, metavar="RUN", nargs="+", help="a run's folder, or its checkpoint")
     parser.add_argument("file", type=Path, metavar="FILE")
 
 
 def run(args):
-    contents = checkpoint.load(args.run)
-    if contents is None:
-        sys.exit(f"export: no checkpoint in {args.run}")
+    runs = [checkpoint.load(run) for run in args.runs]
+    for run, contents in zip(args.runs, runs):
+        if contents is None:
+            sys.exit(f"export: no checkpoint in {run}")
     try:
-        digest = write(contents, args.file)
+        digest = write(mean(runs), args.file)
     except ValueError as error:
         sys.exit(f"export: {error}")
     print(f"{digest}  {args.file}  {args.file.stat().st_size} bytes")

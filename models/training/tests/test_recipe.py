@@ -119,6 +119,25 @@ class Recipe(unittest.TestCase):
         training("export", further, again)
         self.assertEqual(network.published(again)[1], STEPS + 2)
 
+    def test_of_several_runs_the_mean_is_exported(self):
+        runs, file = [self.root / "one", self.root / "other"], self.root / "mean.safetensors"
+        for steps, run in enumerate(runs, 2):
+            common = ("--config", "tiny", "--device", "cpu", "--start", self.file)
+            training("train", self.data, run, *common, "--steps", steps)
+        training("export", *runs, file)
+        weights, steps = network.published(file)
+        self.assertEqual(steps, STEPS + 2 + 3)
+        one, other = (checkpoint.load(run)["average"] for run in runs)
+        for name, weight in weights.items():
+            expected = (one[name] + other[name]).float() / 2
+            torch.testing.assert_close(weight, expected, rtol=1e-3, atol=1e-6, msg=name)
+
+    def test_what_did_not_begin_alike_has_no_mean(self):
+        runs = [checkpoint.load(self.run_folder) for _ in range(2)]
+        runs[1]["before"] = 1
+        with self.assertRaisesRegex(ValueError, "differ in their start"):
+            export.mean(runs)
+
     def test_a_training_does_not_go_on_from_what_it_does_not_know(self):
         unknown = self.root / "unknown.safetensors"
         save_file(export.tensors(checkpoint.load(self.run_folder)), unknown)
