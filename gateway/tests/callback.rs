@@ -312,6 +312,23 @@ async fn more_than_there_is_room_for_are_not_told_and_know_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_no_more_notices_can_wait_who_asks_for_a_song_that_is_done_knows_it() {
+    let stand = Stand::with_stages().await;
+    let hash = stand.upload(SONG, "").await.hash();
+    wait_for_freed(&stand, &hash).await;
+    let js = async_nats::jetstream::new(stand.bus.client().clone());
+    let mut config =
+        js.get_stream("STEMFLOW_CALLBACKS").await.unwrap().cached_info().config.clone();
+    config.max_bytes = 100;
+    js.update_stream(config).await.unwrap();
+    let receiver = Receiver::start([]).await;
+    let refused = send(&stand, SONG, &receiver.callback(1)).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(refused.error().contains(&format!("ask /apiv1/status/{hash}")), "{}", refused.error());
+    assert_eq!(stand.upload(SONG, "").await.json()["reason"], "Song has been separated already");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_is_run_again_tells_who_sent_it_again() {
     let stand = Stand::with_stages().await;
     stand.start_caller(INSIDE, None, PACE);

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::ask::PULL_EXPIRES;
-use crate::bus::{Bus, BusError, During, from_json, to_json};
+use crate::bus::{Bus, BusError, During, Full, from_json, to_json};
 use crate::job::{Job, JobId};
 use crate::names;
 use crate::write::{Fence, Write, purge_to};
@@ -130,11 +130,15 @@ impl Bus {
         Ok(())
     }
 
-    /// Lays a notice for one who asks for a job that has ended before.
-    pub(crate) async fn owe_to(&self, job: &Job, callback: &Value) -> Result<(), BusError> {
+    /// Lays a notice for one who asks for a job that has ended before; false if there is no room for
+    /// it, of which only those that are heard make more.
+    pub(crate) async fn owe_to(&self, job: &Job, callback: &Value) -> Result<bool, BusError> {
         // A name of its own: the same one may have asked before, and been told.
         let id = format!("{}-{}", job.run_id(), self.unique());
-        self.lay_notice(id, job, callback).await
+        match self.lay_notice(id, job, callback).await {
+            Err(error) if error.full() == Some(Full::Bucket) => Ok(false),
+            laid => laid.map(|()| true),
+        }
     }
 
     async fn lay_notice(&self, id: String, job: &Job, callback: &Value) -> Result<(), BusError> {

@@ -34,8 +34,8 @@ pub enum Submitted {
     Joined(Job),
     /// It is done already; the input that was sent along is not needed.
     Done(Job),
-    /// It is running already, and as many as there can be are told of its end; this one is not. The
-    /// input that was sent along is not needed.
+    /// It is running or done already, and as many as there can be are told of its end; this one is
+    /// not. The input that was sent along is not needed.
     Crowded(Job),
 }
 
@@ -91,10 +91,12 @@ impl Bus {
             }
             Some((job, _)) if job.state == JobState::Done => {
                 // Who is in its record already is told by whoever frees it.
-                if let Some(callback) = submission.callback.as_ref().filter(|_| !is_ours(&job)) {
-                    self.owe_to(&job, callback).await?;
+                match submission.callback.as_ref().filter(|_| !is_ours(&job)) {
+                    Some(callback) if !self.owe_to(&job, callback).await? => {
+                        Ok(Submitted::Crowded(job))
+                    }
+                    _ => Ok(Submitted::Done(job)),
                 }
-                Ok(Submitted::Done(job))
             }
             Some((job, _)) if wish == Some(Wish::Refused) => Ok(Submitted::Crowded(job)),
             Some((job, _)) if is_ours(&job) => self.begin(job, graph).await,

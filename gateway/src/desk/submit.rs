@@ -87,7 +87,7 @@ impl Desk {
             Submitted::Joined(_) => Outcome::Joined,
             Submitted::Done(_) => Outcome::Done,
             Submitted::Crowded(job) => {
-                let text = "this song is being separated already, and as many are told of its end as can be: send it without a callback, and ask";
+                let text = "this song has been sent already, and as many wait to be told of its end as can be: send it without a callback, and ask";
                 return Err(ApiError::Refused(format!("{text} /apiv1/status/{}", job.hash)));
             }
         };
