@@ -10,6 +10,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_nats::jetstream;
+use async_nats::jetstream::consumer::{FromConsumer, pull};
+use async_nats::jetstream::stream::Stream;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -138,13 +141,17 @@ async fn send(stand: &Stand, song: &[u8], callback: &Value) -> support::Reply {
     stand.send(support::json("/apiv1/separate", &object)).await
 }
 
+/// Where what is still to be told waits.
+async fn notices(stand: &Stand) -> Stream {
+    let js = jetstream::new(stand.bus.client().clone());
+    js.get_stream("STEMFLOW_CALLBACKS").await.unwrap()
+}
+
 /// Waits until nobody is owed anything.
 async fn wait_for_silence(stand: &Stand) {
     let deadline = soon();
     loop {
-        let js = async_nats::jetstream::new(stand.bus.client().clone());
-        let stream = js.get_stream("STEMFLOW_CALLBACKS").await.unwrap();
-        let messages = stream.cached_info().state.messages;
+        let messages = notices(stand).await.cached_info().state.messages;
         if messages == 0 {
             return;
         }
@@ -316,11 +323,9 @@ async fn where_no_more_notices_can_wait_who_asks_for_a_song_that_is_done_knows_i
     let stand = Stand::with_stages().await;
     let hash = stand.upload(SONG, "").await.hash();
     wait_for_freed(&stand, &hash).await;
-    let js = async_nats::jetstream::new(stand.bus.client().clone());
-    let mut config =
-        js.get_stream("STEMFLOW_CALLBACKS").await.unwrap().cached_info().config.clone();
+    let mut config = notices(&stand).await.cached_info().config.clone();
     config.max_bytes = 100;
-    js.update_stream(config).await.unwrap();
+    jetstream::new(stand.bus.client().clone()).update_stream(config).await.unwrap();
     let receiver = Receiver::start([]).await;
     let refused = send(&stand, SONG, &receiver.callback(1)).await;
     assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
@@ -400,12 +405,10 @@ async fn wait_until_ready(address: SocketAddr) {
 }
 
 async fn shorten_lease(stand: &Stand) {
-    let js = async_nats::jetstream::new(stand.bus.client().clone());
-    let stream = js.get_stream("STEMFLOW_CALLBACKS").await.unwrap();
+    let stream = notices(stand).await;
     let mut config = stream.consumer_info("callback").await.unwrap().config;
     config.ack_wait = Duration::from_secs(2);
-    let config: async_nats::jetstream::consumer::pull::Config =
-        async_nats::jetstream::consumer::FromConsumer::try_from_consumer_config(config).unwrap();
+    let config: pull::Config = FromConsumer::try_from_consumer_config(config).unwrap();
     stream.update_consumer(config).await.unwrap();
 }
 

@@ -121,8 +121,8 @@ class Recipe(unittest.TestCase):
 
     def test_of_several_runs_the_mean_is_exported(self):
         runs, file = [self.root / "one", self.root / "other"], self.root / "mean.safetensors"
+        common = ("--config", "tiny", "--device", "cpu", "--start", self.file)
         for steps, run in enumerate(runs, 2):
-            common = ("--config", "tiny", "--device", "cpu", "--start", self.file)
             training("train", self.data, run, *common, "--steps", steps)
         training("export", *runs, file)
         weights, steps = network.published(file)
